@@ -1,0 +1,25 @@
+"""Differentiation of graphs: the reverse walk, the registry of rules, and the rules by family.
+
+Knows nothing of images or of what the gradient is for.
+"""
+
+from onnx_saliency.backward import rules
+from onnx_saliency.backward.registry import find_rule, supported
+from onnx_saliency.backward.relu import GRADIENT, Policy
+from onnx_saliency.backward.tensor import Tape, Tensor, op
+from onnx_saliency.backward.walk import Path, backward, check_rules, find_path
+
+__all__ = [
+    "GRADIENT",
+    "Path",
+    "Policy",
+    "Tape",
+    "Tensor",
+    "backward",
+    "check_rules",
+    "find_path",
+    "find_rule",
+    "op",
+    "rules",
+    "supported",
+]

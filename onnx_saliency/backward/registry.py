@@ -1,0 +1,136 @@
+"""Which operator has which backward rule. Every operator is in one class: a rule, zero, or none.
+
+A rule is a function of the forward node and the gradient of its output,
+
+    @rule("Tanh")
+    def tanh(n: Call, dy: Tensor) -> Tensor:
+        '''dx = dy (1 − y²)'''
+        return dy * (1 - n.y * n.y)
+
+that returns the gradient of each input: one Tensor for a single input, else a tuple in the order of
+the inputs, None where there is none. A rule writes no broadcasting and no accumulation; the walk
+does both, once for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from onnx_saliency.backward.tensor import Tape, Tensor
+
+Gradients = Tensor | None | Sequence[Tensor | None]
+Rule = Callable[["Call", Tensor], Gradients]
+
+_RULES: dict[str, Rule] = {}
+_BROADCASTING: set[str] = set()
+
+
+class Call:
+    """A forward node as its rule sees it: inputs, outputs and attributes with the schema's defaults.
+
+    Attributes:
+        node: the forward node.
+        inputs: its inputs, None for an optional one left out.
+        dys: the gradients of its outputs, None for one that the score does not depend on.
+    """
+
+    def __init__(self, node: ir.Node, tape: Tape, dys: Sequence[Tensor | None], needed: Sequence[bool]) -> None:
+        self.node = node
+        self.tape = tape
+        self.dys = dys
+        self.needed = needed
+
+    @property
+    def inputs(self) -> list[Tensor | None]:
+        """The node's inputs in order."""
+        return [None if value is None else self.tape.read(value) for value in self.node.inputs]
+
+    @property
+    def x(self) -> Tensor:
+        """The first input."""
+        return self.input(0)
+
+    @property
+    def y(self) -> Tensor:
+        """The first output."""
+        return self.tape.read(self.node.outputs[0])
+
+    def input(self, index: int) -> Tensor:
+        """Input `index`, which the operator requires."""
+        value = self.node.inputs[index]
+        assert value is not None, f"{self.node.op_type} has no input {index}"
+        return self.tape.read(value)
+
+    def optional(self, index: int) -> Tensor | None:
+        """Input `index`, None where it is left out."""
+        return self.input(index) if self.has(index) else None
+
+    def has(self, index: int) -> bool:
+        """Whether optional input `index` is given."""
+        return index < len(self.node.inputs) and self.node.inputs[index] is not None
+
+    def needs(self, index: int) -> bool:
+        """Whether the walk wants the gradient of input `index`; costly ones need not be written otherwise."""
+        return index < len(self.needed) and self.needed[index]
+
+    def __getitem__(self, name: str) -> Any:
+        """Attribute `name`, the schema's default where the node does not state it, None without one."""
+        attribute = self.node.attributes.get(name)
+        if attribute is not None:
+            return attribute.as_string() if attribute.type == ir.AttributeType.STRING else attribute.value
+        graph = self.node.graph
+        assert graph is not None
+        schema = onnx.defs.get_schema(self.node.op_type, graph.opset_imports[""])
+        default = schema.attributes[name].default_value if name in schema.attributes else None
+        if default is None or default.type == onnx.AttributeProto.UNDEFINED:
+            return None
+        value = onnx.helper.get_attribute_value(default)
+        return value.decode() if isinstance(value, bytes) else value
+
+
+def rule(*op_types: str, broadcasts: bool = False) -> Callable[[Rule], Rule]:
+    """Declare the backward rule of these operators.
+
+    Args:
+        op_types: operators of the standard domain.
+        broadcasts: the operator stretches its inputs to a common shape; the walk sums the
+            gradients back to the inputs' own shapes.
+    """
+
+    def register(function: Rule) -> Rule:
+        for op_type in op_types:
+            assert op_type not in _RULES, f"two rules for {op_type}"
+            _RULES[op_type] = function
+            if broadcasts:
+                _BROADCASTING.add(op_type)
+        return function
+
+    return register
+
+
+def zero(*op_types: str) -> None:
+    """Declare operators that are piecewise constant or yield no floats: nothing flows back through them."""
+
+    def nothing(n: Call, dy: Tensor) -> Gradients:
+        return [None] * len(n.node.inputs)
+
+    rule(*op_types)(nothing)
+
+
+def find_rule(node: ir.Node) -> Rule | None:
+    """Return the rule of `node`, None where there is none."""
+    return _RULES.get(node.op_type) if node.domain == "" else None
+
+
+def broadcasts(node: ir.Node) -> bool:
+    """Whether gradients of this node's inputs may have to be summed back to the inputs' shapes."""
+    return node.op_type in _BROADCASTING
+
+
+def supported() -> list[str]:
+    """Names of all operators that gradients pass through or stop at by rule, sorted."""
+    return sorted(_RULES)

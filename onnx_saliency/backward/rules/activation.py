@@ -1,0 +1,116 @@
+"""Activations other than the rectifier itself (`backward.relu`).
+
+Masks are read from the output where it tells, so that a runtime can still fuse the activation with
+the convolution before it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from onnx_saliency.backward.registry import Call, Gradients, rule
+from onnx_saliency.backward.tensor import Tensor, op
+
+# --- piecewise linear --------------------------------------------------------------------------
+
+
+@rule("LeakyRelu")
+def leaky_relu(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy where x > 0, else α dy"""
+    positive = n.y > 0 if n["alpha"] >= 0 else n.x > 0  # y keeps the sign of x only for α ≥ 0
+    return dy * op.Where(positive, 1.0, float(n["alpha"]))
+
+
+@rule("PRelu", broadcasts=True)
+def prelu(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy where x > 0, else s dy; ds = x dy where x ≤ 0"""
+    positive = n.x > 0
+    return op.Where(positive, dy, dy * n.input(1)), op.Where(positive, 0.0, dy * n.x)
+
+
+@rule("Clip", broadcasts=True)
+def clip(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy where min < y < max; each limit receives what it held back"""
+    low, high = n.optional(1), n.optional(2)
+    inside = [n.y > low] * (low is not None) + [n.y < high] * (high is not None)
+    if not inside:
+        return dy
+    dx = op.Where(inside[0] if len(inside) == 1 else inside[0] & inside[1], dy, 0.0)
+    dlow = op.Where(n.y <= low, dy, 0.0) if n.needs(1) else None
+    dhigh = op.Where(n.y >= high, dy, 0.0) if n.needs(2) else None
+    return dx, dlow, dhigh
+
+
+@rule("HardSigmoid")
+def hard_sigmoid(n: Call, dy: Tensor) -> Gradients:
+    """y = clip(α x + β, 0, 1): dx = α dy where 0 < y < 1"""
+    return op.Where((n.y > 0) & (n.y < 1), dy * n["alpha"], 0.0)
+
+
+@rule("HardSwish")
+def hard_swish(n: Call, dy: Tensor) -> Gradients:
+    """y = x clip(x/6 + 1/2, 0, 1): dx = dy (x/3 + 1/2) where |x| < 3, else dy 1(x > 0)"""
+    bent = op.Abs(n.x) < 3
+    return dy * op.Where(bent, n.x / 3 + 0.5, (n.x > 0).cast(like=dy))
+
+
+# --- exponential -------------------------------------------------------------------------------
+
+
+@rule("Elu")
+def elu(n: Call, dy: Tensor) -> Gradients:
+    """y = α (e^x − 1) where x ≤ 0: dx = dy where x > 0, else dy (y + α)"""
+    return dy * op.Where(n.x > 0, 1.0, n.y + n["alpha"])
+
+
+@rule("Selu")
+def selu(n: Call, dy: Tensor) -> Gradients:
+    """y = γ x, or γ α (e^x − 1): dx = γ dy where x > 0, else dy (y + γ α)"""
+    gamma, alpha = n["gamma"], n["alpha"]
+    return dy * op.Where(n.x > 0, float(gamma), n.y + gamma * alpha)
+
+
+@rule("Sigmoid")
+def sigmoid(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy y (1 − y)"""
+    return dy * n.y * (1 - n.y)
+
+
+@rule("Tanh")
+def tanh(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy (1 − y²)"""
+    return dy * (1 - n.y * n.y)
+
+
+@rule("Softplus")
+def softplus(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy σ(x)"""
+    return dy * op.Sigmoid(n.x)
+
+
+@rule("Gelu")
+def gelu(n: Call, dy: Tensor) -> Gradients:
+    """y = x Φ(x): dx = dy (Φ(x) + x φ(x)); or its tanh approximation (Hendrycks & Gimpel 2016)"""
+    x = n.x
+    if n["approximate"] == "tanh":  # y = x (1 + t) / 2, t = tanh(c (x + a x³))
+        c, a = math.sqrt(2 / math.pi), 0.044715
+        t = op.Tanh((x + x * x * x * a) * c)
+        return dy * 0.5 * (1 + t + x * (1 - t * t) * (1 + x * x * (3 * a)) * c)
+    cdf = 0.5 * (1 + op.Erf(x * math.sqrt(0.5)))
+    pdf = op.Exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
+    return dy * (cdf + x * pdf)
+
+
+# --- over an axis ------------------------------------------------------------------------------
+
+
+@rule("Softmax")
+def softmax(n: Call, dy: Tensor) -> Gradients:
+    """dx = y (dy − Σ dy y)"""
+    return n.y * (dy - op.ReduceSum(dy * n.y, [n["axis"]], keepdims=1))
+
+
+@rule("LogSoftmax")
+def log_softmax(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy − e^y Σ dy"""
+    return dy - op.Exp(n.y) * op.ReduceSum(dy, [n["axis"]], keepdims=1)

@@ -1,0 +1,182 @@
+"""Data movement: nothing is computed, so the gradient moves back the way the values came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnx_saliency.backward.registry import Call, Gradients, rule
+from onnx_saliency.backward.tensor import Tensor, op
+
+# --- helpers of this and other families --------------------------------------------------------
+
+
+def reshape_like(dy: Tensor, x: Tensor) -> Tensor:
+    """Give `dy` the shape of `x`; one open dimension is left to Reshape, so nothing is computed when run."""
+    dims = x.dims
+    if dims is not None and sum(not isinstance(dim, int) for dim in dims) == 1 and 0 not in dims:
+        return op.Reshape(dy, [dim if isinstance(dim, int) else -1 for dim in dims])
+    return op.Reshape(dy, x.shape)
+
+
+def crop(dy: Tensor, begins: Sequence[int], x: Tensor, axes: Sequence[int]) -> Tensor:
+    """Cut `dy`, from `begins` on, to the lengths that `x` has along `axes`."""
+    lengths = op.Gather(x.shape, list(axes))
+    starts = dy.tape.constant(np.array(begins, dtype=np.int64))
+    return op.Slice(dy, starts, starts + lengths, list(axes))
+
+
+def scatter_back(n: Call, dy: Tensor) -> Tensor:
+    """For any operator that only picks and repeats values of x: run it on positions, add dy up by position."""
+    x = n.x
+    count = op.Size(x)
+    positions = op.Reshape(op.Range(np.array(0), count, np.array(1)), x.shape)
+    others = [None if t is None or t.dtype.is_floating_point() else t for t in n.inputs[1:]]  # Pad's fill is unused
+    moved = getattr(op, n.node.op_type)(positions, *others, **{name: n[name] for name in n.node.attributes})
+    zeros = op.Expand(0.0, op.Reshape(count, [1]))
+    flat = op.ScatterElements(zeros, op.Reshape(moved, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add")
+    return op.Reshape(flat, x.shape)
+
+
+# --- the same values in another shape ----------------------------------------------------------
+
+
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def reshape(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy in the shape of x"""
+    return reshape_like(dy, n.x)
+
+
+@rule("Identity", "Cast", "Dropout")
+def identity(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy; rules compute in one floating type, and an image of whole numbers is differentiated as of reals"""
+    return dy
+
+
+@rule("Transpose")
+def transpose(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy with the inverse permutation"""
+    perm = n["perm"]
+    return op.Transpose(dy, perm=None if perm is None else np.argsort(perm).tolist())
+
+
+@rule("DepthToSpace")
+def depth_to_space(n: Call, dy: Tensor) -> Gradients:
+    """dx = SpaceToDepth(dy); in mode CRD the channels of a block come after the depth, not before"""
+    block = n["blocksize"]
+    dx = op.SpaceToDepth(dy, blocksize=block)
+    if n["mode"] == "DCR":
+        return dx
+    depth = op.Shape(n.y, start=1, end=2)
+    blocks = op.Reshape(dx, op.Concat([0, block * block], depth, [-1], axis=0))
+    return op.Reshape(op.Transpose(blocks, perm=[0, 2, 1, 3]), n.x.shape)
+
+
+@rule("SpaceToDepth")
+def space_to_depth(n: Call, dy: Tensor) -> Gradients:
+    """dx = DepthToSpace(dy)"""
+    return op.DepthToSpace(dy, blocksize=n["blocksize"])
+
+
+# --- joining and cutting -----------------------------------------------------------------------
+
+
+@rule("Concat")
+def concat(n: Call, dy: Tensor) -> Gradients:
+    """dx_i = the part of dy that came from x_i"""
+    axis = n["axis"] % n.y.rank
+    inputs = [n.input(i) for i in range(len(n.node.inputs))]
+    if len(inputs) == 1:
+        return dy
+    lengths = op.Concat(*(op.Shape(x, start=axis, end=axis + 1) for x in inputs), axis=0)
+    parts: list[Tensor] = op.Split(dy, lengths, axis=axis, outputs=len(inputs))
+    return parts
+
+
+@rule("Split")
+def split(n: Call, dy: Tensor) -> Gradients:
+    """dx = the parts joined again, zeros for a part that nothing depends on"""
+    outputs = [n.tape.read(value) for value in n.node.outputs]
+    parts = [op.Expand(0.0, y.shape) if part is None else part for part, y in zip(n.dys, outputs, strict=True)]
+    return op.Concat(*parts, axis=n["axis"]) if len(parts) > 1 else parts[0]
+
+
+@rule("Slice")
+def slice_(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy where it was cut out, zeros elsewhere"""
+    bounds = [None if t is None else t.array for t in n.inputs[1:]] + [None, None]
+    starts, ends, axes, steps = bounds[:4]
+    dims = n.x.dims
+    if starts is None or ends is None or dims is None or n.has(3) != (axes is not None):
+        return scatter_back(n, dy)
+    if n.has(4) and (steps is None or steps.min() < 1):
+        return scatter_back(n, dy)
+    axes = range(len(starts)) if axes is None else [int(axis) % len(dims) for axis in axes]
+    steps = [1] * len(starts) if steps is None else steps.tolist()
+    if not all(isinstance(dims[axis], int) for axis in axes):
+        return scatter_back(n, dy)
+    cuts = zip(axes, starts.tolist(), ends.tolist(), steps, strict=True)
+    taken = {axis: range(*slice(start, end, step).indices(dims[axis])) for axis, start, end, step in cuts}
+    if not all(taken.values()):  # nothing was cut out
+        return op.Expand(0.0, n.x.shape)
+    for axis, positions in taken.items():
+        dy = _spread(dy, axis, len(dims), positions, dims[axis])
+    return dy
+
+
+def _spread(dy: Tensor, axis: int, rank: int, positions: range, length: int) -> Tensor:
+    """Put the entries of `dy` at `positions` of an axis of `length`, zeros between and around."""
+    kept, step = len(positions), positions.step
+    if step > 1:  # [.., n, ..] -> [.., n, step, ..] with zeros behind each entry -> [.., n step, ..]
+        spaced = op.Pad(op.Unsqueeze(dy, [axis + 1]), _pads(rank + 1, axis + 1, 0, step - 1))
+        head = op.Shape(spaced, start=0, end=axis)
+        tail = op.Shape(spaced, start=axis + 2)
+        dy = op.Reshape(spaced, op.Concat(head, [kept * step], tail, axis=0))
+        kept = min(kept * step, length - positions.start)
+        dy = op.Slice(dy, [0], [kept], [axis])
+    before, after = positions.start, length - positions.start - kept
+    return op.Pad(dy, _pads(rank, axis, before, after)) if before or after else dy
+
+
+def _pads(rank: int, axis: int, before: int, after: int) -> list[int]:
+    pads = [0] * (2 * rank)
+    pads[axis], pads[rank + axis] = before, after
+    return pads
+
+
+@rule("Pad")
+def pad(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy without the border; a border copied from x (reflect, edge, wrap) is added back to its source"""
+    if n["mode"] != "constant":
+        return scatter_back(n, dy)
+    pads = n.input(1)
+    amounts, rank = pads.array, n.x.rank
+    axes = n.optional(3) or n.tape.constant(np.arange(rank))
+    if amounts is None or amounts.min() < 0:  # a negative pad cut; the opposite amount restores zeros
+        return op.Pad(dy, -pads, None, n.optional(3))
+    starts = amounts[: len(amounts) // 2]
+    return op.Slice(dy, starts, op.Gather(n.x.shape, axes) + starts, axes)
+
+
+# --- picking and repeating ---------------------------------------------------------------------
+
+
+@rule("Gather", "GatherElements", "GatherND")
+def gather(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy added up at the positions it was taken from"""
+    return scatter_back(n, dy)
+
+
+@rule("Expand", broadcasts=True)
+def expand(n: Call, dy: Tensor) -> Gradients:
+    """dx = Σ dy over the copies, which is broadcasting undone"""
+    return dy
+
+
+@rule("Tile")
+def tile(n: Call, dy: Tensor) -> Gradients:
+    """dx = Σ dy over the copies: [r d, ...] seen as [r, d, ...], summed over the r"""
+    rank = n.x.rank
+    pairs = op.Concat(op.Unsqueeze(n.input(1), [1]), op.Unsqueeze(n.x.shape, [1]), axis=1)
+    return op.ReduceSum(op.Reshape(dy, op.Reshape(pairs, [-1])), list(range(0, 2 * rank, 2)), keepdims=0)

@@ -1,0 +1,58 @@
+"""Pooling: the maximum hands its gradient to the position it came from, the average to its whole window."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnx_saliency.backward.registry import Call, Gradients, rule
+from onnx_saliency.backward.rules.reduction import count
+from onnx_saliency.backward.separable import apply_along, identity_along
+from onnx_saliency.backward.tensor import Tensor, op
+
+
+@rule("MaxPool")
+def max_pool(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy added up at each window's arg-max, its "switch" (paper, section 4); of equal values the first
+
+    MaxUnpool would overwrite where windows overlap; the indices count over the whole tensor.
+    """
+    attributes = {name: n[name] for name in n.node.attributes if name != "storage_order"}
+    _, indices = op.MaxPool(n.x, outputs=2, **attributes)
+    zeros = op.Expand(0.0, op.Reshape(op.Size(n.x), [1]))
+    flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add")
+    return op.Reshape(flat, n.x.shape)
+
+
+@rule("AveragePool")
+def average_pool(n: Call, dy: Tensor) -> Gradients:
+    """y = A_h x A_wᵀ, one matrix an axis, so dx = A_hᵀ dy A_w
+
+    A window's mean is the product of its means along each axis, divisor included. Each matrix is
+    what this very pool makes of an identity matrix, so ceil_mode, dilations and count_include_pad
+    need no case of their own.
+    """
+    rank = n.x.rank - 2
+    window = {name: n[name] for name in ("kernel_shape", "strides", "dilations") if n[name]}
+    pads = n["pads"] or [0] * 2 * rank
+    modes = {name: n[name] for name in ("ceil_mode", "count_include_pad") if n[name]}
+    for i in range(rank):
+        along = {name: [values[i], 1] for name, values in window.items()}
+        columns = op.Unsqueeze(identity_along(n.x, i + 2), [0, 3])  # [1, L, L, 1]: L pictures of one column
+        pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[rank + i], 0], **along, **modes)
+        dy = apply_along(op.Squeeze(pooled, [0, 3]), dy, i + 2, n.x.rank)
+    return dy
+
+
+@rule("GlobalAveragePool")
+def global_average_pool(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy / number of positions"""
+    return op.Expand(dy / count(n.x, list(range(2, n.x.rank))), n.x.shape)
+
+
+@rule("GlobalMaxPool")
+def global_max_pool(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy at the arg-max of each channel, of equal values the first"""
+    flat = op.Reshape(n.x, [0, 0, -1])
+    switch = op.ArgMax(flat, axis=2, keepdims=1)
+    zeros = op.Expand(np.zeros(1, n.tape.dtype.numpy()), op.Shape(flat))
+    return op.Reshape(op.ScatterElements(zeros, switch, op.Reshape(dy, [0, 0, 1]), axis=2), n.x.shape)

@@ -1,0 +1,28 @@
+"""Linear maps that act on each spatial axis alone: dx = Aᵀ dy along every axis in turn.
+
+The matrix A of an axis is whatever the operator makes of an identity matrix, so every mode of the
+operator is served by one formula.
+"""
+
+from __future__ import annotations
+
+from onnx_saliency.backward.tensor import Tensor, op
+
+
+def identity_along(x: Tensor, axis: int) -> Tensor:
+    """[L, L]: for each position along `axis` of `x` a row that is 1 there."""
+    length = op.Shape(x, start=axis, end=axis + 1)
+    square = op.ConstantOfShape(op.Concat(length, length, axis=0))
+    return op.EyeLike(square, dtype=x.dtype)
+
+
+def apply_along(rows: Tensor, dy: Tensor, axis: int, rank: int) -> Tensor:
+    """Multiply `dy` along `axis` by `rows` [L, L'] = Aᵀ: from L' entries back to L."""
+    if axis == rank - 2:
+        return rows @ dy
+    turned = op.Transpose(rows, perm=[1, 0])
+    if axis == rank - 1:
+        return dy @ turned
+    perm = [*(i for i in range(rank) if i != axis), axis]
+    moved = op.Transpose(dy, perm=perm) @ turned
+    return op.Transpose(moved, perm=[perm.index(i) for i in range(rank)])

@@ -1,0 +1,248 @@
+"""The vocabulary rules are written in: tensors with arithmetic, and `op` for every other operator.
+
+    dy * y * (1 - y)                      # Mul, Sub, Mul
+    op.ConvTranspose(dy, w, strides=s)    # any standard operator, attributes by keyword
+
+Each expression appends a node to the tape; nothing is computed here. Plain numbers and arrays become
+initializers, in the type of the tensor they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Union
+
+import numpy as np
+import onnx_ir as ir
+
+Operand = Union["Tensor", int, float, Sequence[int], np.ndarray]
+
+_TYPES = {  # operators whose result has another type than their first operand; Where takes its second's
+    **dict.fromkeys(
+        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or"), ir.DataType.BOOL
+    ),
+    **dict.fromkeys(("Shape", "Size", "NonZero", "ArgMax"), ir.DataType.INT64),
+}
+
+
+class Tape:
+    """The nodes and constants of a subgraph under construction, in the order they were written.
+
+    Args:
+        prefix: every new value's name begins with it.
+        dtype: the floating type rules compute in; values of a shorter one are widened when read.
+    """
+
+    def __init__(self, prefix: str, dtype: ir.DataType = ir.DataType.FLOAT) -> None:
+        self.prefix = prefix
+        self.dtype = dtype
+        self.scope = ""  # the forward node whose backward is being written
+        self.nodes: list[ir.Node] = []
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._read: dict[ir.Value, Tensor] = {}
+
+    def read(self, value: ir.Value) -> Tensor:
+        """Return a value of the forward graph, floats widened to the tape's type."""
+        if value not in self._read:
+            tensor = Tensor(self, value)
+            if tensor.dtype.is_floating_point() and tensor.dtype != self.dtype:
+                tensor = op.Cast(tensor, to=self.dtype)
+                tensor.value.shape = value.shape
+            self._read[value] = tensor
+        return self._read[value]
+
+    def constant(self, array: np.ndarray) -> Tensor:
+        """Return an initializer of this value; equal ones are shared."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.constants:
+            name = f"{self.prefix}constant_{len(self.constants)}"
+            tensor = ir.tensor(array, name=name)
+            value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+            value.const_value = tensor
+            self.constants[key] = value
+        return Tensor(self, self.constants[key])
+
+    def append(
+        self, op_type: str, inputs: Sequence[Tensor | None], attributes: dict[str, Any], outputs: int
+    ) -> list[Tensor]:
+        """Write one node and return its outputs."""
+        name = f"{self.prefix}{self.scope}{op_type}_{len(self.nodes)}"
+        dtypes = _result_types(op_type, inputs, attributes, outputs)
+        values = [
+            ir.Value(name=name if outputs == 1 else f"{name}:{i}", type=ir.TensorType(dtype))
+            for i, dtype in enumerate(dtypes)
+        ]
+        node = ir.Node(
+            "",
+            op_type,
+            [None if tensor is None else tensor.value for tensor in inputs],
+            ir.convenience.convert_attributes(attributes),
+            outputs=values,
+            name=name,
+        )
+        self.nodes.append(node)
+        return [Tensor(self, value) for value in values]
+
+
+class Tensor:
+    """A value under differentiation; arithmetic on it writes nodes."""
+
+    __array_priority__ = 1  # numpy operands defer to the operators below
+
+    def __init__(self, tape: Tape, value: ir.Value) -> None:
+        self.tape = tape
+        self.value = value
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """Element type; float32 where the graph does not say."""
+        return self.value.dtype or ir.DataType.FLOAT
+
+    @property
+    def dims(self) -> tuple[int | str | None, ...] | None:
+        """The shape as far as it is known: numbers, names of open dimensions; None without a rank."""
+        if self.value.shape is None:
+            return None
+        return tuple(dim if isinstance(dim, int) else dim.value for dim in self.value.shape)
+
+    @property
+    def rank(self) -> int:
+        """Number of axes.
+
+        Raises:
+            NotDifferentiableError: shape inference could not tell.
+        """
+        if self.value.shape is None:
+            raise NotDifferentiableError(f"the number of axes of {self.value.name!r} is not known")
+        return len(self.value.shape)
+
+    @property
+    def shape(self) -> Tensor:
+        """The shape as an int64 vector: a constant where it is static, computed when run where not."""
+        dims = self.dims
+        if dims is not None and all(isinstance(dim, int) for dim in dims):
+            return self.tape.constant(np.array(dims, dtype=np.int64))
+        return op.Shape(self)
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """The value of a constant, None for what is only known when run."""
+        const = self.value.const_value
+        return None if const is None or self.value.is_graph_input() else const.numpy()
+
+    def __add__(self, other: Operand) -> Tensor:
+        return op.Add(self, self._like(other))
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return op.Add(self._like(other), self)
+
+    def __sub__(self, other: Operand) -> Tensor:
+        return op.Sub(self, self._like(other))
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return op.Sub(self._like(other), self)
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return op.Mul(self, self._like(other))
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return op.Mul(self._like(other), self)
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return op.Div(self, self._like(other))
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return op.Div(self._like(other), self)
+
+    def __pow__(self, other: Operand) -> Tensor:
+        return op.Pow(self, self._like(other))
+
+    def __neg__(self) -> Tensor:
+        return op.Neg(self)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        return op.MatMul(self, other)
+
+    def __gt__(self, other: Operand) -> Tensor:
+        return op.Greater(self, self._like(other))
+
+    def __ge__(self, other: Operand) -> Tensor:
+        return op.GreaterOrEqual(self, self._like(other))
+
+    def __lt__(self, other: Operand) -> Tensor:
+        return op.Less(self, self._like(other))
+
+    def __le__(self, other: Operand) -> Tensor:
+        return op.LessOrEqual(self, self._like(other))
+
+    def __and__(self, other: Tensor) -> Tensor:
+        return op.And(self, other)
+
+    def equals(self, other: Operand) -> Tensor:
+        """Elementwise equality (`==` stays identity, so that tensors can be keys)."""
+        return op.Equal(self, self._like(other))
+
+    def cast(self, like: Tensor) -> Tensor:
+        """This tensor in the element type of `like`."""
+        return op.Cast(self, to=like.dtype)
+
+    def _like(self, other: Operand) -> Tensor:
+        if isinstance(other, Tensor):
+            return other
+        return self.tape.constant(np.asarray(other, dtype=self.dtype.numpy()))
+
+
+class NotDifferentiableError(Exception):
+    """A rule cannot serve this node; says why. The walk collects them and names the nodes."""
+
+
+class _Operators:
+    """`op.NAME(operands..., attribute=..., outputs=n)` writes the standard operator NAME."""
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        def write(*operands: Operand | None, outputs: int = 1, **attributes: Any) -> Tensor | list[Tensor]:
+            tape = next(operand.tape for operand in operands if isinstance(operand, Tensor))
+            inputs = [
+                operand if operand is None or isinstance(operand, Tensor) else tape.constant(_as_array(operand, tape))
+                for operand in operands
+            ]
+            while inputs and inputs[-1] is None:
+                inputs.pop()
+            given = {key: value for key, value in attributes.items() if value is not None}
+            results = tape.append(op_type, inputs, given, outputs)
+            return results[0] if outputs == 1 else results
+
+        return write
+
+
+op = _Operators()
+
+
+def _as_array(operand: int | float | Sequence[int] | np.ndarray, tape: Tape) -> np.ndarray:
+    """Integers are indices, axes and sizes (int64); floats are values in the tape's type."""
+    array = np.asarray(operand)
+    if isinstance(operand, np.ndarray):
+        return array
+    if not array.size or np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.int64)
+    return array.astype(tape.dtype.numpy())
+
+
+def _result_types(
+    op_type: str, inputs: Sequence[Tensor | None], attributes: dict[str, Any], outputs: int
+) -> list[ir.DataType]:
+    if op_type == "MaxPool":
+        return [_first(inputs).dtype, ir.DataType.INT64][:outputs]
+    if op_type == "Cast":
+        return [ir.DataType(attributes["to"])]
+    if op_type == "ConstantOfShape":
+        return [attributes["value"].dtype if "value" in attributes else ir.DataType.FLOAT]
+    if op_type == "EyeLike":
+        return [ir.DataType(attributes["dtype"])]
+    if op_type in _TYPES:
+        return [_TYPES[op_type]]
+    return [_first(inputs[1:] if op_type == "Where" else inputs).dtype] * outputs
+
+
+def _first(inputs: Sequence[Tensor | None]) -> Tensor:
+    return next(tensor for tensor in inputs if tensor is not None)

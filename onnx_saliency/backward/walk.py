@@ -1,0 +1,149 @@
+"""The reverse walk: vector-Jacobian products over a graph, written as more nodes of the same graph.
+
+Reverse-mode differentiation (Griewank & Walther 2008, chapter 3): visit the nodes between `wrt` and
+the outputs in reverse order; each hands the gradient of its outputs to its inputs by its rule; what
+reaches one value on several ways is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnx_saliency.backward.broadcasting import unbroadcast
+from onnx_saliency.backward.registry import Call, Rule, broadcasts, find_rule
+from onnx_saliency.backward.relu import GRADIENT, Policy
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
+from onnx_saliency.errors import UnsupportedOperatorError
+
+
+@dataclass(frozen=True)
+class Path:
+    """The nodes between two sets of values, in the graph's order, and the values they make."""
+
+    nodes: tuple[ir.Node, ...]
+    reached: frozenset[ir.Value]
+
+
+def find_path(graph: ir.Graph, outputs: Iterable[ir.Value], wrt: Iterable[ir.Value]) -> Path:
+    """Return the nodes that depend on `wrt` and that `outputs` depend on."""
+    reached = set(wrt)
+    forward = []
+    for node in graph:
+        if any(value in reached for value in node.inputs) and not _stops(node):
+            forward.append(node)
+            reached.update(node.outputs)
+    wanted = set(outputs)
+    path = []
+    for node in reversed(forward):
+        if any(value in wanted for value in node.outputs):
+            path.append(node)
+            wanted.update(value for value in node.inputs if value is not None)
+    return Path(tuple(reversed(path)), frozenset(reached & wanted))
+
+
+def _stops(node: ir.Node) -> bool:
+    """Whether no gradient can pass: all outputs are integers, booleans or strings."""
+    return all(value.dtype is not None and not value.dtype.is_floating_point() for value in node.outputs)
+
+
+def check_rules(path: Path, policy: Policy = GRADIENT) -> None:
+    """Raise for all nodes of `path` without a rule at once.
+
+    Raises:
+        UnsupportedOperatorError: with each node, operator and opset.
+    """
+    missing = [node for node in path.nodes if _rule(node, policy) is None]
+    if missing:
+        raise UnsupportedOperatorError(
+            f"{len(missing)} node(s) between the image and the score have no backward rule:\n"
+            + "\n".join(f"  {describe(node)}" for node in missing)
+            + "\nExport the model with other operators, or ask for the rule by its name."
+        )
+
+
+def describe(node: ir.Node) -> str:
+    """Name a node for a message: its name, operator and opset."""
+    opset = node.graph.opset_imports.get(node.domain, "?") if node.graph is not None else "?"
+    domain = f"{node.domain}::" if node.domain else ""
+    return f"node {node.name or node.outputs[0].name!r}: {domain}{node.op_type}, opset {opset}"
+
+
+def backward(
+    graph: ir.Graph, tape: Tape, seeds: Mapping[ir.Value, Tensor], wrt: Sequence[ir.Value], policy: Policy = GRADIENT
+) -> list[Tensor | None]:
+    """Write sum_k seeds[k] · d(output k)/d(wrt) for each of `wrt` onto the tape.
+
+    Args:
+        graph: the forward graph, in canonical form.
+        tape: receives the nodes; the caller appends them to the graph.
+        seeds: the gradient of each output, in its shape.
+        wrt: the values to differentiate for; each must be a float.
+        policy: replaces rules of the ReLU family (`relu`).
+
+    Returns:
+        One gradient for each of `wrt`, in its shape; None where no seeded output depends on it.
+
+    Raises:
+        UnsupportedOperatorError: nodes without a rule, or whose rule cannot serve them; all at once.
+    """
+    path = find_path(graph, seeds, wrt)
+    check_rules(path, policy)
+    grads: dict[ir.Value, list[Tensor]] = {value: [seed] for value, seed in seeds.items()}
+    refused: list[str] = []
+    for node in reversed(path.nodes):
+        dys = [_settle(grads, value) for value in node.outputs]
+        if all(dy is None for dy in dys):
+            continue
+        tape.scope = f"{node.name}/" if node.name else ""
+        try:
+            gradients = _apply(node, tape, dys, path, policy)
+        except NotDifferentiableError as error:
+            refused.append(f"  {describe(node)}: {error}")
+            continue
+        for value, gradient in gradients:
+            grads.setdefault(value, []).append(gradient)
+    tape.scope = ""
+    if refused:
+        raise UnsupportedOperatorError(
+            f"{len(refused)} node(s) between the image and the score cannot be differentiated:\n" + "\n".join(refused)
+        )
+    return [_settle(grads, value) for value in wrt]
+
+
+def _apply(
+    node: ir.Node, tape: Tape, dys: Sequence[Tensor | None], path: Path, policy: Policy
+) -> list[tuple[ir.Value, Tensor]]:
+    """Run the rule of one node; return the gradients that the path needs, in the shapes of its inputs."""
+    needed = [value in path.reached for value in node.inputs]
+    function = _rule(node, policy)
+    assert function is not None  # check_rules has seen every node
+    call = Call(node, tape, dys, needed)
+    dy = next(dy for dy in dys if dy is not None)
+    result = function(call, dy)
+    gradients = [result] if isinstance(result, Tensor) or result is None else list(result)
+    found = []
+    for value, gradient, wanted in zip(node.inputs, gradients, needed, strict=False):
+        if value is None or gradient is None or not wanted:
+            continue
+        if broadcasts(node):
+            gradient = unbroadcast(gradient, Tensor(tape, value), Tensor(tape, node.outputs[0]).dims)
+        gradient.value.shape = value.shape
+        found.append((value, gradient))
+    return found
+
+
+def _rule(node: ir.Node, policy: Policy) -> Rule | None:
+    return policy.rules.get(node.op_type) or find_rule(node)
+
+
+def _settle(grads: dict[ir.Value, list[Tensor]], value: ir.Value) -> Tensor | None:
+    """Add what reached `value` on several ways, once."""
+    gradients = grads.get(value, [])
+    if len(gradients) > 1:
+        total: Tensor = op.Sum(*gradients)
+        total.value.shape = value.shape
+        gradients = grads[value] = [total]
+    return gradients[0] if gradients else None

@@ -1,0 +1,55 @@
+"""`onnx-saliency`: the verbs together, and what all of them do with errors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from onnx_saliency.cli import demo, explain, export, inspect
+from onnx_saliency.cli.console import FAILED, fail, note
+from onnx_saliency.errors import SaliencyError
+
+app = typer.Typer(
+    help="See where an image classifier's answer comes from, on the ONNX file itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(explain.explain)
+app.command()(export.export)
+app.command()(inspect.inspect)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("onnx-saliency"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line: errors on the error stream, exit code 0, 1 (some inputs failed) or 2."""
+    warnings.showwarning = lambda message, *_: note(f"warning: {message}")
+    try:
+        app()
+    except SaliencyError as error:
+        fail(str(error))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        fail("interrupted")
+        sys.exit(130)

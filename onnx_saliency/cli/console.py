@@ -1,0 +1,62 @@
+"""Printing: results on the standard stream, everything about the run on the error stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+PARTIAL = 1  # some inputs failed, the others are done
+FAILED = 2  # usage, or the model
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Item = TypeVar("Item")
+
+
+def fail(message: str) -> None:
+    """Print an error."""
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Print something the user should know about the run."""
+    err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON, for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """Print a table; the columns named in `numbers` are set to the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    out.print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print name and value, a line each."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, escape(value))
+    out.print(table)
+
+
+def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Iterate with a bar on a terminal, silently elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal or len(items) < 2) as bar:
+        yield from bar.track(items, description=what)

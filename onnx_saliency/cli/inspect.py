@@ -1,0 +1,39 @@
+"""`inspect MODEL`: what was found in the model, and whether it can be explained."""
+
+from __future__ import annotations
+
+import typer
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import FAILED, out, print_facts, print_json, print_table
+
+
+def inspect(
+    model: options.ModelFile,
+    input: options.Input = None,
+    output: options.Output = None,
+    json: options.Json = False,
+) -> None:
+    """Show input, layout, score, classes, opset, preprocessing, operators and cost of MODEL.
+
+    Exit code 0 if the model can be explained, 2 if not.
+
+    Example: onnx-saliency inspect net.onnx
+    """
+    from onnx_saliency.inspection import inspect_model
+
+    found = inspect_model(model, input=input, output=output)
+    if json:
+        print_json(found.as_dict())
+    else:
+        print_facts(found.facts())
+        out.print()
+        print_table(
+            ("operator", "nodes", "on the path", "backward rule"),
+            found.operator_rows(),
+            numbers=("nodes", "on the path"),
+        )
+        out.print()
+        out.print("[green]can be explained[/]" if found.explainable else "[red]cannot be explained[/]: see above")
+    if not found.explainable:
+        raise typer.Exit(FAILED)

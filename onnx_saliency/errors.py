@@ -1,0 +1,55 @@
+"""Every error a user can meet, in one place: each says what was found, where, and what to do.
+
+All derive from `SaliencyError`, so `except SaliencyError` is enough for a caller who only wants
+the sentence. A fault of the input never surfaces as a bare KeyError, protobuf or runtime traceback.
+"""
+
+from __future__ import annotations
+
+
+class SaliencyError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class ModelError(SaliencyError):
+    """The model cannot be read, is damaged, or is not a graph this package can explain."""
+
+
+class AmbiguousModelError(ModelError):
+    """The image input or the score cannot be told apart; lists the candidates and the option to set."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """Operators on the path from image to score have no backward rule; lists all of them."""
+
+
+class ExportError(SaliencyError):
+    """The explained model does not compute what the original computes, so it was not written."""
+
+
+class TargetError(SaliencyError, ValueError):
+    """A class that the model does not have, or as many targets as there are no images."""
+
+
+class ImageError(SaliencyError):
+    """A picture, or an array in its place, cannot be used; names the file and the reason."""
+
+
+class LabelError(SaliencyError):
+    """A label file that cannot be read or does not fit the model."""
+
+
+class OutputError(SaliencyError):
+    """A result cannot be written where it was asked for; nothing is left half-written."""
+
+
+class RuntimeMissingError(SaliencyError, ImportError):
+    """No ONNX Runtime is installed; says which package to install."""
+
+
+class ProviderError(SaliencyError):
+    """An execution provider that does not exist here, or a session that could not be built."""
+
+
+class ProviderWarning(UserWarning):
+    """A device was asked for and is not used; says what runs instead."""

@@ -1,0 +1,279 @@
+"""Model and pictures in, maps out: `Explainer` and `Explanation`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_saliency.errors import ImageError, ModelError, TargetError
+from onnx_saliency.export import Explained, check_export, explain_model, read_metadata
+from onnx_saliency.export.explained import CHOSEN, GRADIENT, LOGITS, SALIENCY, TARGET, Score
+from onnx_saliency.graph import ModelSource
+from onnx_saliency.images import Labels, Picture, Placement, Preprocess, prepare, preset, read_labels, read_picture
+from onnx_saliency.runtime import Session
+
+Targets = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
+
+_DEFAULT_SIZE = (224, 224)  # for networks that take any size
+_DEFAULT_PRESET = "inception"
+_PREDICTED = -1
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the class scores of a batch come from.
+
+    Attributes:
+        saliency: float32 (N, H, W), >= 0: max over colour channels of |gradient| (paper, section 3).
+        gradient: float32, the shape and layout of the network's image input, signed: dS_c/dI.
+        logits: float32 (N, classes), before any final Softmax or Sigmoid.
+        target: int64 (N,), the class explained.
+        pictures: the pictures, where pictures were given.
+        placements: where each picture went into the network's input, one a picture.
+    """
+
+    saliency: npt.NDArray[np.float32]
+    gradient: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    target: npt.NDArray[np.int64]
+    pictures: tuple[Picture, ...] = ()
+    placements: tuple[Placement, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.saliency)
+
+    @cached_property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Softmax of the logits, (N, classes)."""
+        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
+        return probabilities
+
+    @cached_property
+    def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """The saliency in each picture's own pixels (H, W), resize and crop undone; 0 where nothing was seen."""
+        return tuple(place.restore(values) for place, values in zip(self.placements, self.saliency, strict=True))
+
+
+class Explainer:
+    """Saliency maps of one classifier; the model is rewritten and the session built once.
+
+    Args:
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model.
+        method: "gradient" (Simonyan et al. 2013, section 3).
+        providers: "cuda", "cpu" or ONNX Runtime's names, best first; None takes CUDA where it works.
+        input: name of the image input, where several could be it.
+        output: name of the class output, where several could be it.
+        preprocess: a `Preprocess` or the name of a preset; None takes what the model stores, else
+            the preset "inception" (`preprocess_source` says which).
+        labels: class names, or a file of them; None takes what the model stores.
+        threads: threads within an operator.
+        score: "logit", as in the paper, or "probability".
+        batch_size: pictures a run, where the model leaves it open.
+
+    Raises:
+        ModelError: the model cannot be read, explained or run.
+        LabelError: the labels do not fit the model's classes.
+        ProviderError: no such provider.
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        *,
+        method: str = "gradient",
+        providers: Sequence[str] | None = None,
+        input: str | None = None,
+        output: str | None = None,
+        preprocess: Preprocess | str | None = None,
+        labels: Sequence[str] | str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        score: Score = "logit",
+        batch_size: int = 16,
+    ) -> None:
+        explained = explain_model(model, method=method, score=score, input=input, output=output, details=True)
+        check_export(explained)
+        classifier = explained.classifier
+        self.method = method
+        self.changed = explained.changed
+        self.layout = classifier.layout
+        self.batch = classifier.batch
+        self.batch_size = classifier.batch or batch_size
+        assert classifier.image.name is not None
+        assert classifier.image.dtype is not None
+        self._input = classifier.image.name
+        self._dtype = classifier.image.dtype.numpy()
+        self._dims = _input_dims(explained)
+        stored = read_metadata(classifier.model.metadata_props)
+        self.preprocess, self.preprocess_source = _choose_preprocess(preprocess, stored, classifier.size)
+        self.session = Session(explained.model, providers=providers, threads=threads)
+        _check_other_inputs(self.session, self._input)
+        self.classes = classifier.classes
+        self.labels = _choose_labels(labels, stored, self.classes)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels; what the preprocessing makes where it is open."""
+        height, width = self._dims[2:] if self.layout == "NCHW" else self._dims[1:3]
+        chosen = self.preprocess.height_width or _DEFAULT_SIZE
+        return height or chosen[0], width or chosen[1]
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return self.session.provider
+
+    def label(self, index: int) -> str:
+        """The name of a class, its number where no names are known."""
+        return self.labels.short_name(index) if self.labels is not None else f"class {index}"
+
+    def explain(self, images: Any, target: Targets = None) -> Explanation:
+        """Explain a batch.
+
+        Args:
+            images: a float array in the network's own form (shape, layout, range; one image without
+                the batch axis is taken too), or a picture: path, PIL image, `Picture`, or a list of them.
+            target: the class explained: None for the predicted one, a number or name for all, or one an image.
+
+        Raises:
+            ImageError: a picture that cannot be read, or an array of another shape than the network's.
+            TargetError: a class that the model does not have, or another number of targets than images.
+        """
+        pictures: tuple[Picture, ...] = ()
+        placements: tuple[Placement, ...] = ()
+        if isinstance(images, np.ndarray):
+            array = self._check_array(images)
+        else:
+            array, pictures, placements = self._read(images)
+        targets = self._targets(target, len(array))
+        parts = [
+            self._run(array[start : start + self.batch_size], targets[start : start + self.batch_size])
+            for start in range(0, len(array), self.batch_size)
+        ]
+        logits, chosen, saliency, gradient = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Explanation(
+            saliency, gradient.astype(np.float32), logits.astype(np.float32), chosen, pictures, placements
+        )
+
+    def check_target(self, target: Targets) -> None:
+        """Raise now what `explain` would raise for this target.
+
+        Raises:
+            TargetError: a class that the model does not have.
+            LabelError: a name that no class has.
+        """
+        self._targets(target, 1)
+
+    def _run(self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """Run one batch; a model of a fixed batch gets its last one filled up with copies."""
+        count = len(array)
+        if self.batch is not None and count < self.batch:
+            fill = [0] * (self.batch - count)
+            array, targets = np.concatenate([array, array[fill]]), np.concatenate([targets, targets[fill]])
+        results = self.session.run({self._input: array, TARGET: targets}, [LOGITS, CHOSEN, SALIENCY, GRADIENT])
+        return [result[:count] for result in results]
+
+    def _check_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        batch = array[None] if array.ndim == len(self._dims) - 1 else array
+        fits = batch.ndim == len(self._dims) and all(
+            dim is None or dim == length for dim, length in zip(self._dims[1:], batch.shape[1:], strict=True)
+        )
+        if not fits or not len(batch):
+            wanted = ["N", *("any" if dim is None else str(dim) for dim in self._dims[1:])]
+            raise ImageError(
+                f"An array of shape {list(array.shape)} was given; the network takes [{', '.join(wanted)}] "
+                f"({self.layout}), already in its own range. Give pictures to have them prepared."
+            )
+        if not np.isfinite(batch).all():
+            raise ImageError("The array holds NaN or infinite values; the map would be NaN throughout.")
+        return np.ascontiguousarray(batch, dtype=self._dtype)
+
+    def _read(self, images: Any) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
+        sources = list(images) if isinstance(images, list | tuple) else [images]
+        if not sources:
+            raise ImageError("No pictures were given.")
+        pictures = tuple(source if isinstance(source, Picture) else read_picture(source) for source in sources)
+        prepared = [
+            prepare(picture, self.preprocess, layout=self.layout, size=self.size, dtype=self._dtype)
+            for picture in pictures
+        ]
+        channels = self._dims[1 if self.layout == "NCHW" else 3]
+        made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
+        if channels is not None and made != channels:
+            raise ImageError(
+                f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
+                f"({self.preprocess.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
+            )
+        return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
+
+    def _targets(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
+        if target is None:
+            return np.full(count, _PREDICTED, dtype=np.int64)
+        single = isinstance(target, int | str | np.integer)
+        given: list[Any] = [target] * count if single else list(target)  # type: ignore[arg-type]
+        if len(given) != count:
+            raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
+        indices = [self._class_of(item) for item in given]
+        beyond = sorted({i for i in indices if i < 0 or (self.classes is not None and i >= self.classes)})
+        if beyond:
+            raise TargetError(
+                f"No class {', '.join(map(str, beyond))}: the model has {self.classes} classes, 0 to "
+                f"{(self.classes or 0) - 1}. None explains the predicted class."
+            )
+        return np.array(indices, dtype=np.int64)
+
+    def _class_of(self, target: int | str) -> int:
+        if not isinstance(target, str):
+            return int(target)
+        if self.labels is None:
+            raise TargetError(f"The class {target!r} is a name, and no labels are known. Give labels, or a number.")
+        return self.labels.index(target)
+
+
+def _input_dims(explained: Explained) -> tuple[int | None, ...]:
+    shape = explained.classifier.image.shape
+    assert shape is not None  # an image input has four axes
+    return tuple(dim if isinstance(dim, int) else None for dim in shape)
+
+
+def _choose_preprocess(
+    given: Preprocess | str | None, stored: dict[str, str], size: tuple[int | None, int | None]
+) -> tuple[Preprocess, str]:
+    """Return the preprocessing and where it comes from: "given", "stored in the model" or "assumed"."""
+    known = (size[0] or _DEFAULT_SIZE[0], size[1] or _DEFAULT_SIZE[1])
+    if isinstance(given, Preprocess):
+        return given, "given"
+    if given is not None:
+        return preset(given, known), "given"
+    if "preprocess" in stored:
+        return Preprocess.from_json(stored["preprocess"]), "stored in the model"
+    return preset(_DEFAULT_PRESET, known), "assumed"
+
+
+def _choose_labels(
+    given: Sequence[str] | str | os.PathLike[str] | None, stored: dict[str, str], classes: int | None
+) -> Labels | None:
+    if given is None:
+        if "labels" not in stored:
+            return None
+        names = json.loads(stored["labels"])
+    else:
+        names = read_labels(Path(given)) if isinstance(given, str | os.PathLike) else list(given)
+    return Labels.fit(names, classes if classes is not None else len(names))
+
+
+def _check_other_inputs(session: Session, image: str) -> None:
+    others = [name for name in session.inputs if name != image]
+    if others:
+        raise ModelError(
+            f"Besides the image the model needs {', '.join(map(repr, others))}, for which there are no values. "
+            "Give them defaults (initializers) in the model."
+        )

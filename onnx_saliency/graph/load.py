@@ -1,0 +1,155 @@
+"""Read a model: a file (with external data, over 2 GB), bytes, a ModelProto or an `onnx_ir.Model`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from onnx_saliency.errors import ModelError
+
+ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def load(source: ModelSource) -> ir.Model:
+    """Return `source` as a private, mutable IR model; the caller's object is never changed.
+
+    External data stay on disk and are memory-mapped, so size is bounded by the disk.
+
+    Raises:
+        ModelError: not an ONNX file, truncated, an empty graph, external data that are missing or
+            too short, NaN in a weight, or operators of a domain that is not ONNX's. All such
+            nodes, files or weights are named at once.
+    """
+    name = describe(source)
+    model = _read(source, name)
+    if not len(model.graph) or not model.graph.outputs:
+        raise ModelError(f"{name}: the graph is empty (no nodes or no outputs), so there is nothing to explain.")
+    _check_domains(model, name)
+    _check_external_data(model, name)
+    _check_weights(model, name)
+    return model
+
+
+def describe(source: ModelSource) -> str:
+    """Name `source` in messages: its path, or what kind of object it is."""
+    if isinstance(source, bytes):
+        return f"model of {len(source)} bytes"
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    graph = source.graph.name
+    return f"model {graph!r}" if graph else "model"
+
+
+def _read(source: ModelSource, name: str) -> ir.Model:
+    if isinstance(source, ir.Model):
+        return source.clone()
+    if isinstance(source, onnx.ModelProto):
+        return _deserialise(source, name)
+    if isinstance(source, bytes):
+        return _parse(source, name)
+    if not isinstance(source, str | os.PathLike):
+        raise ModelError(
+            f"A model is a path, bytes, an onnx.ModelProto or an onnx_ir.Model, not {type(source).__name__}."
+        )
+    path = Path(source)
+    if not path.exists():
+        raise ModelError(f"{name}: no such file. Give the path of an ONNX model.")
+    if not path.is_file():
+        raise ModelError(f"{name}: is a folder, not an ONNX file.")
+    model = _parse(path.read_bytes(), name)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def _parse(data: bytes, name: str) -> ir.Model:
+    if not data:
+        raise ModelError(f"{name}: 0 bytes. The file is empty; export or copy the model again.")
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{name}: not an ONNX file, or a truncated one ({len(data):,} bytes do not parse as an ONNX "
+            "ModelProto). Export or copy the model again."
+        ) from error
+    return _deserialise(proto, name)
+
+
+def _deserialise(proto: onnx.ModelProto, name: str) -> ir.Model:
+    # Arbitrary bytes can parse as a protobuf of unknown fields: demand what every model has.
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{name}: not an ONNX model (no graph or no opset). Export or copy the model again.")
+    try:
+        return ir.from_proto(proto)
+    except (ValueError, KeyError, TypeError, ir.serde.SerdeError) as error:
+        raise ModelError(f"{name}: damaged ONNX model: {_first_line(error)}. Export or copy it again.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the innermost cause of `error` as one line: serde wraps the reason in several layers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+
+
+def _check_domains(model: ir.Model, name: str) -> None:
+    functions = {identifier[:2] for identifier in model.functions}
+    foreign = [
+        f"  node {node.name or '(unnamed)'!r}: operator {node.op_type}, domain {node.domain!r}"
+        for node in model.graph.all_nodes()
+        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in functions
+    ]
+    if foreign:
+        raise ModelError(
+            f"{name}: {len(foreign)} node(s) use operators outside the standard ONNX domain, which have no backward "
+            "rule:\n"
+            + "\n".join(foreign)
+            + "\nExport the model with standard operators, or before a runtime's own optimiser has rewritten it."
+        )
+
+
+def _check_external_data(model: ir.Model, name: str) -> None:
+    missing: dict[str, str] = {}
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
+        path = Path(tensor.path)
+        if not path.is_file():
+            missing[str(path)] = "no such file"
+        elif tensor.length is not None and path.stat().st_size < (tensor.offset or 0) + tensor.length:
+            missing[str(path)] = f"{path.stat().st_size:,} bytes, but tensor {value.name!r} ends beyond that"
+    if missing:
+        listed = "\n".join(f"  {path}: {why}" for path, why in missing.items())
+        raise ModelError(
+            f"{name}: its weights are in external data that cannot be read:\n{listed}\n"
+            "Keep the data file beside the model; a model given as bytes must hold its weights itself."
+        )
+
+
+def _check_weights(model: ir.Model, name: str) -> None:
+    """Refuse NaN, which would turn every map into NaN; infinities are left, masks are made of them."""
+    damaged = [
+        f"  {value.name}: {count} of {value.const_value.size} values"
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+        and value.const_value.dtype.is_floating_point()
+        and (count := _count_nan(value.const_value))
+    ]
+    if damaged:
+        raise ModelError(f"{name}: NaN in the weights, so no output means anything:\n" + "\n".join(damaged))
+
+
+def _count_nan(tensor: ir.TensorProtocol) -> int:
+    array = tensor.numpy()
+    # A sum is NaN or infinite wherever a value is: one cheap pass for the usual case.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return 0
+    return int(np.isnan(array.astype(np.float64)).sum())

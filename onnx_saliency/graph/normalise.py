@@ -1,0 +1,76 @@
+"""One canonical form, so that everything after reads one kind of graph.
+
+Functions inlined, opset 18 or more, constants folded, pads explicit, BatchNormalization folded,
+Dropout and Identity gone, shapes inferred. Inputs, outputs and their names stay.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from onnx_saliency.graph.batchnorm import fold_batch_normalization
+from onnx_saliency.graph.folding import constant, fold_constants
+from onnx_saliency.graph.opset import raise_opset
+from onnx_saliency.graph.padding import resolve_auto_pad
+
+_FIRST_IR_WITH_CONSTANTS = 4  # before, every initializer had to be listed as an input
+
+
+def normalise(model: ir.Model) -> ir.Model:
+    """Return `model` in canonical form; `model` itself may be changed.
+
+    Raises:
+        ModelError: an opset that cannot be raised, or pads that cannot be resolved.
+    """
+    if model.ir_version < _FIRST_IR_WITH_CONSTANTS:
+        passes.RemoveInitializersFromInputsPass()(model)
+    _use_default_domain(model)
+    if model.functions:
+        passes.InlinePass()(model)
+        passes.RemoveUnusedFunctionsPass()(model)
+    model = raise_opset(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _remove_dropout(model)
+    passes.IdentityEliminationPass()(model)
+    infer_shapes(model)
+    fold_constants(model)
+    infer_shapes(model)  # a folded shape or axes input makes more shapes known
+    resolve_auto_pad(model)
+    fold_batch_normalization(model)
+    prune(model)
+    return model
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Write what shape inference finds into the values of `model`; weights do not travel."""
+    passes.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+
+
+def prune(model: ir.Model) -> None:
+    """Remove nodes, initializers and opset imports that no output needs."""
+    passes.RemoveUnusedNodesPass()(model)
+    passes.RemoveUnusedOpsetsPass()(model)
+
+
+def _use_default_domain(model: ir.Model) -> None:
+    """Spell the standard domain one way: "ai.onnx" is an alias of ""."""
+    if "ai.onnx" in model.opset_imports:
+        model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
+    for node in model.graph.all_nodes():
+        if node.domain == "ai.onnx":
+            node.domain = ""
+
+
+def _remove_dropout(model: ir.Model) -> None:
+    """Dropout is the identity in inference; one that a caller can switch to training stays."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Dropout" or (len(node.outputs) > 1 and node.outputs[1].uses()):
+            continue
+        training = node.inputs[2] if len(node.inputs) > 2 else None
+        mode = constant(training)
+        if training is None or (mode is not None and not mode):
+            node.resize_inputs(1)
+            node.resize_outputs(1)
+            node.op_type = "Identity"
+            node.attributes.clear()

@@ -1,0 +1,127 @@
+"""What can be said of a model before anything runs: `inspect_model`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onnx_saliency.backward import find_path, find_rule
+from onnx_saliency.export import read_metadata
+from onnx_saliency.graph import Classifier, find_classifier, load, normalise
+from onnx_saliency.graph.cost import multiply_accumulates, parameters
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One kind of operator in the canonical graph: how many nodes, how many between image and score, a rule or not."""
+
+    name: str
+    nodes: int
+    on_path: int
+    has_rule: bool
+    without_rule: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a model.
+
+    Attributes:
+        input, layout, shape: the image input; an open dimension by its name.
+        score, activation: the score explained, and the activation stepped over.
+        opset: (as it came, as it is written).
+        preprocess: what the model states, None if nothing.
+        multiply_accumulates: of one forward pass over one image.
+    """
+
+    model: str
+    input: str
+    layout: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    score: str
+    activation: str | None
+    classes: int | None
+    opset: tuple[int, int]
+    preprocess: str | None
+    parameters: int
+    multiply_accumulates: int
+    operators: tuple[Operator, ...]
+
+    @property
+    def explainable(self) -> bool:
+        """Whether every operator between image and score has a backward rule."""
+        return not any(operator.without_rule for operator in self.operators)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**asdict(self), "explainable": self.explainable}
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """Name and value of everything but the operators, in words."""
+        yield "model", self.model
+        yield "image input", f"{self.input}  {self.dtype} [{', '.join(map(str, self.shape))}]  {self.layout}"
+        before = f", before {self.activation}" if self.activation else ""
+        yield "score", f"{self.score}{before}"
+        yield "classes", "unknown" if self.classes is None else str(self.classes)
+        yield "opset", str(self.opset[0]) + (f", raised to {self.opset[1]}" if len(set(self.opset)) > 1 else "")
+        yield "preprocessing", self.preprocess or "not stated in the model; give it with --preprocess"
+        yield "parameters", f"{self.parameters / 1e6:.2f} million"
+        yield "forward pass", f"{self.multiply_accumulates / 1e9:.2f} G multiply-accumulates an image"
+
+    def operator_rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """One row an operator; nodes without a rule are named."""
+        for operator in self.operators:
+            missing = f"none: {', '.join(operator.without_rule)}"
+            rule = missing if operator.without_rule else "yes" if operator.has_rule else "not needed"
+            yield operator.name, str(operator.nodes), str(operator.on_path), rule
+
+
+def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, output: str | None = None) -> Inspection:
+    """Find input, score and operators of a classifier; nothing is run.
+
+    Raises:
+        ModelError: the file cannot be read, or is no image classifier.
+    """
+    original = load(model)
+    opset = original.opset_imports.get("", 0)
+    classifier = find_classifier(normalise(original), input=input, output=output)
+    graph, image = classifier.model.graph, classifier.image
+    assert image.shape is not None  # an image input has four axes
+    return Inspection(
+        model=os.fspath(model),
+        input=image.name or "",
+        layout=classifier.layout,
+        dtype=image.dtype.name.lower() if image.dtype is not None else "unknown",
+        shape=tuple(dim if isinstance(dim, int) else str(dim.value or "?") for dim in image.shape),
+        score=classifier.score.name or "",
+        activation=classifier.activation,
+        classes=classifier.classes,
+        opset=(opset, graph.opset_imports[""]),
+        preprocess=_preprocess(classifier),
+        parameters=parameters(graph),
+        multiply_accumulates=multiply_accumulates(graph),
+        operators=tuple(_operators(classifier)),
+    )
+
+
+def _preprocess(classifier: Classifier) -> str | None:
+    from onnx_saliency.images import Preprocess
+
+    stored = read_metadata(classifier.model.metadata_props).get("preprocess")
+    return None if stored is None else str(Preprocess.from_json(stored))
+
+
+def _operators(classifier: Classifier) -> Iterator[Operator]:
+    graph = classifier.model.graph
+    path = find_path(graph, [classifier.score], [classifier.image]).nodes
+    total = Counter(node.op_type for node in graph)
+    on_path = Counter(node.op_type for node in path)
+    for name in sorted(total):
+        nodes = [node for node in path if node.op_type == name]
+        missing = tuple(node.name or node.outputs[0].name or "?" for node in nodes if find_rule(node) is None)
+        has_rule = any(find_rule(node) is not None for node in graph if node.op_type == name)
+        yield Operator(name, total[name], on_path[name], has_rule, missing)

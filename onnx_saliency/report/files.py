@@ -1,0 +1,94 @@
+"""Writing results whole or not at all: into a temporary file beside the target, which then takes its name."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from onnx_saliency.errors import OutputError
+
+_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {"optimize": True}),
+    ".jpg": ("JPEG", {"quality": 92, "subsampling": 0}),  # full colour resolution: the heat has fine red edges
+    ".jpeg": ("JPEG", {"quality": 92, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 92}),
+}
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data`. Raises OutputError when the file cannot be written; an older file then stays as it was."""
+    with _replacing(Path(path)) as file:
+        file.write(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, line ends as they are. Raises OutputError as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, data: object) -> None:
+    """Write indented JSON with a final newline.
+
+    Raises OutputError as `write_bytes` does, and for NaN or infinity, which JSON does not have.
+    """
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise OutputError(f"{path}: cannot be written as JSON: {error}") from error
+    write_text(path, text + "\n")
+
+
+def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) -> None:
+    """Write a PIL image or uint8 pixels (H, W, 3) in the format of the suffix: .png, .jpg, .jpeg or .webp.
+
+    Raises OutputError as `write_bytes` does, and for another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise OutputError(f"{path}: pictures are written as {', '.join(_FORMATS)}; the name ends in {path.suffix!r}")
+    kind, options = _FORMATS[path.suffix.lower()]
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    with _replacing(path) as file:
+        picture.convert("RGB").save(file, format=kind, **options)
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays by name, compressed, for `numpy.load`. Raises OutputError as `write_bytes` does."""
+    with _replacing(Path(path)) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file beside `path` that replaces it when the block succeeds, and is gone when it does not."""
+    # In the same folder, since a rename is only atomic within one file system. Created by open() and not tempfile,
+    # which would leave the result readable by its owner only.
+    part = path.parent / f".{path.name[:80]}.{secrets.token_hex(4)}.part"
+    try:
+        file = part.open("xb")
+        try:
+            with file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {_reason(path, error)}") from error
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if not path.parent.exists():
+        return f"there is no folder {path.parent}; create it first"
+    if not path.parent.is_dir():
+        return f"{path.parent} is not a folder"
+    if path.is_dir():
+        return "a folder of that name is in the way"
+    return error.strerror or str(error)

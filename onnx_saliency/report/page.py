@@ -1,0 +1,143 @@
+"""One HTML page that holds everything it shows: no server, no script, nothing fetched; light and dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_LONGEST_SIDE = 800
+"""Pictures are embedded at most this large: sharp in a third of a wide screen, and small enough to mail."""
+
+_SMALL = 128
+"""Up to this side a picture is kept as PNG and shown pixel by pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A picture on the page: uint8 pixels (H, W, 3) and the few words under it."""
+
+    pixels: npt.NDArray[np.uint8]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One class with its probability 0..1; `explained` marks the class that the maps are about."""
+
+    label: str
+    probability: float
+    explained: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """What the page says of one picture.
+
+    title: the picture's name.
+    figures: shown side by side: picture, map, overlay.
+    bars: the likeliest classes, best first.
+    facts: rows of a small table, (name, value).
+    lead: a sentence under the title, may be empty.
+    """
+
+    title: str
+    figures: Sequence[Figure]
+    bars: Sequence[Bar] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    lead: str = ""
+
+
+def page(title: str, intro: str, sections: Sequence[Section]) -> str:
+    """The whole page as HTML text: pictures inside as data, every word escaped, printed well, no JavaScript.
+
+    intro: plain text; a blank line begins a new paragraph.
+    """
+    paragraphs = "\n".join(f"<p>{escape(part.strip())}</p>" for part in intro.split("\n\n") if part.strip())
+    style = files("onnx_saliency.report").joinpath("page.css").read_text("utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>{escape(title)}</h1>
+{paragraphs}
+</header>
+<main>
+{"".join(_section(section) for section in sections)}</main>
+</body>
+</html>
+"""
+
+
+def _section(section: Section) -> str:
+    lead = f'<p class="lead">{escape(section.lead)}</p>\n' if section.lead else ""
+    figures = "".join(_figure(figure, section.title) for figure in section.figures)
+    bars = f'<div class="bars">\n{"".join(_bar(bar) for bar in section.bars)}</div>\n' if section.bars else ""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in section.facts)
+    facts = f"<table>\n{rows}</table>\n" if section.facts else ""
+    return f"""<section>
+<h2>{escape(section.title)}</h2>
+{lead}<div class="figures">
+{figures}</div>
+<div class="details">
+{bars}{facts}</div>
+</section>
+"""
+
+
+def _figure(figure: Figure, picture: str) -> str:
+    height, width = figure.pixels.shape[:2]
+    small = ' class="small"' if max(height, width) <= _SMALL else ""
+    alt = escape(f"{figure.caption}: {picture}")
+    return (
+        f'<figure><img{small} src="{_data_url(figure.pixels)}" width="{width}" height="{height}" alt="{alt}">'
+        f"<figcaption>{escape(figure.caption)}</figcaption></figure>\n"
+    )
+
+
+def _bar(bar: Bar) -> str:
+    share = min(max(bar.probability, 0.0), 1.0) if math.isfinite(bar.probability) else 0.0
+    explained = " explained" if bar.explained else ""
+    label = escape(bar.label)
+    return (
+        f'<div class="bar{explained}"><span class="label" title="{label}">{label}</span>'
+        f'<span class="value">{escape(_percent(bar.probability))}</span>'
+        f'<span class="track"><span class="fill" style="width:{100 * share:.2f}%"></span></span></div>\n'
+    )
+
+
+def _percent(probability: float) -> str:
+    """As many digits as say something: 97.3 %, 0.04 %, < 0.01 %; "n/a" for NaN."""
+    percent = 100 * probability
+    if not math.isfinite(percent):
+        return "n/a"
+    if percent < 0.01:
+        return "< 0.01 %"
+    return f"{percent:.1f} %" if percent >= 0.1 else f"{percent:.2f} %"
+
+
+def _data_url(pixels: npt.NDArray[np.uint8]) -> str:
+    image = Image.fromarray(pixels)
+    data = io.BytesIO()
+    if max(image.size) <= _SMALL:
+        image.save(data, "PNG", optimize=True)
+        return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+    image.save(data, "JPEG", quality=88, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

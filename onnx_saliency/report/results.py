@@ -1,0 +1,133 @@
+"""What `explain` leaves in a folder: overlays, maps, numbers, one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_saliency.errors import OutputError
+from onnx_saliency.explain import Explainer, Explanation
+from onnx_saliency.report.colour import heat
+from onnx_saliency.report.files import write_image, write_json, write_npz, write_text
+from onnx_saliency.report.overlay import normalise, overlay
+from onnx_saliency.report.page import Bar, Figure, Section, page
+
+_TOP = 5
+_ON_PAGE = 200  # pictures; a page of more is slow to open, the files are there all the same
+
+
+class Results:
+    """Writes results as they come; nothing is kept but a row and the page's section for each picture.
+
+    Args:
+        folder: made if missing, with its parents.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+        self.sections: list[Section] = []
+        self._stems: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}. Choose another folder.") from error
+
+    def add(self, explainer: Explainer, explanation: Explanation) -> None:
+        """Write overlay, map and arrays of each picture of a batch.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        for i, picture in enumerate(explanation.pictures):
+            stem = self._unique(Path(picture.name).stem or "picture")
+            place, saliency = explanation.placements[i], explanation.saliency[i]
+            shown = place.restore(normalise(saliency))
+            blended, coloured = overlay(picture.pixels, shown), heat(shown)
+            paths = {name: self.folder / f"{stem}.{name}" for name in ("overlay.png", "map.png", "npz")}
+            write_image(paths["overlay.png"], blended)
+            write_image(paths["map.png"], coloured)
+            write_npz(
+                paths["npz"],
+                {
+                    "saliency": explanation.maps[i],
+                    "input_saliency": saliency,
+                    "input_gradient": explanation.gradient[i],
+                    "logits": explanation.logits[i],
+                    "target": explanation.target[i],
+                },
+            )
+            row = _row(explainer, explanation, i)
+            files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
+            row |= {key: str(paths[name]) for key, name in files.items()}
+            self.rows.append(row)
+            if len(self.sections) < _ON_PAGE:
+                figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
+                self.sections.append(_section(explainer, explanation, i, figures, row))
+
+    def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:
+        """Write `explain.json` and `index.html`."""
+        summary = {
+            "model": model,
+            "method": explainer.method,
+            "preprocess": explainer.preprocess.to_json(),
+            "preprocess_source": explainer.preprocess_source,
+            "provider": explainer.provider,
+            "explained": self.rows,
+            "failed": [{"image": name, "error": why} for name, why in failed],
+        }
+        write_json(self.folder / "explain.json", summary)
+        intro = (
+            f"Where the answers of {Path(model).name} come from. Bright: the pixels whose change would change the "
+            "score of the class most (the gradient of the class score, Simonyan et al. 2013).\n\n"
+            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+        )
+        if len(self.rows) > len(self.sections):
+            intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
+        write_text(self.folder / "index.html", page(f"Saliency of {Path(model).name}", intro, self.sections))
+
+    def _unique(self, stem: str) -> str:
+        """A name that no earlier picture took: cat, cat-2, cat-3."""
+        name, number = stem, 1
+        while name.casefold() in self._stems:
+            number += 1
+            name = f"{stem}-{number}"
+        self._stems.add(name.casefold())
+        return name
+
+
+def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:
+    target = int(explanation.target[i])
+    logits, probabilities = explanation.logits[i], explanation.probabilities[i]
+    best = np.argsort(-logits, kind="stable")[:_TOP]
+    place = explanation.placements[i]
+    return {
+        "image": explanation.pictures[i].name,
+        "target": target,
+        "label": explainer.label(target),
+        "logit": float(logits[target]),
+        "probability": float(probabilities[target]),
+        "top": [
+            {"class": int(k), "label": explainer.label(int(k)), "probability": float(probabilities[k])} for k in best
+        ],
+        "seen": [round(float(edge), 2) for edge in place.box],
+        "notes": list(explanation.pictures[i].notes),
+    }
+
+
+def _section(
+    explainer: Explainer, explanation: Explanation, i: int, figures: list[Figure], row: dict[str, Any]
+) -> Section:
+    target = row["target"]
+    bars = [Bar(entry["label"], entry["probability"], entry["class"] == target) for entry in row["top"]]
+    if all(entry["class"] != target for entry in row["top"]):
+        bars.append(Bar(row["label"], row["probability"], explained=True))
+    height, width = explanation.pictures[i].pixels.shape[:2]
+    facts = [("class explained", f"{row['label']} ({target})"), ("logit", f"{row['logit']:.2f}")]
+    facts += [("picture", f"{width} x {height}")] + [("note", note) for note in row["notes"]]
+    return Section(Path(explanation.pictures[i].name).name, figures, bars, facts)

@@ -1,0 +1,136 @@
+"""One session, built once and reused, on CUDA where it is, on the CPU always; never a silent fallback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_saliency.errors import ModelError, ProviderError, ProviderWarning, RuntimeMissingError
+
+_SHORT_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+_DEFAULT = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_PROTOBUF_LIMIT = 2**31 - 2**20  # a larger message cannot be passed as bytes
+
+
+class Session:
+    """An ONNX Runtime session over a model.
+
+    Args:
+        model: a path, serialised bytes, or an IR model (over 2 GB it travels through a file).
+        providers: in order of preference, "cuda", "cpu" or ONNX Runtime's own names; None takes
+            CUDA where it works and the CPU otherwise.
+        threads: threads within an operator; None leaves it to the runtime.
+
+    Raises:
+        RuntimeMissingError: no ONNX Runtime is installed.
+        ProviderError: a provider that the installed runtime does not have.
+        ModelError: the runtime refuses the model.
+
+    Warns:
+        ProviderWarning: a provider was asked for by name and is not used.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | ir.Model,
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        ort = _import_runtime()
+        wanted = _choose_providers(ort, providers)
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # faults are raised, and a provider not used is said below
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._session = _build(ort, model, options, wanted)
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self._warn_unused(wanted, asked=providers is not None)
+        self.inputs: dict[str, Any] = {value.name: value for value in self._session.get_inputs()}
+        self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+
+    @property
+    def provider(self) -> str:
+        """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
+        names = {full: short for short, full in _SHORT_NAMES.items()}
+        return names.get(self.providers[0], self.providers[0])
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
+        """Run the model once; return `outputs` (all by default) in order.
+
+        Raises:
+            ModelError: the runtime refuses these inputs, with its reason.
+        """
+        try:
+            result: list[np.ndarray] = self._session.run(None if outputs is None else list(outputs), dict(feeds))
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+            raise ModelError(f"ONNX Runtime cannot run the model on {shapes}: {_reason(error)}") from error
+        return result
+
+    def _warn_unused(self, wanted: Sequence[str], *, asked: bool) -> None:
+        unused = [name for name in wanted if name not in self.providers]
+        if asked and unused:
+            warnings.warn(
+                f"{', '.join(unused)} was asked for and cannot be used here; running on {self.providers[0]}. "
+                "Check the driver and the CUDA libraries, or ask for the CPU.",
+                ProviderWarning,
+                stacklevel=3,
+            )
+
+
+def _import_runtime() -> ModuleType:
+    try:
+        import onnxruntime  # late: it is an extra, and costs start-up time
+    except ImportError as error:
+        raise RuntimeMissingError(
+            "No ONNX Runtime is installed: pip install 'onnx-saliency[cpu]', or 'onnx-saliency[gpu]' for CUDA."
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _choose_providers(ort: ModuleType, providers: Sequence[str] | None) -> list[str]:
+    available = ort.get_available_providers()
+    if providers is None:
+        return [name for name in _DEFAULT if name in available]
+    wanted = [_SHORT_NAMES.get(name.lower(), name) for name in providers]
+    unknown = [name for name in wanted if name not in ort.get_all_providers()]
+    if unknown:
+        raise ProviderError(
+            f"No execution provider {', '.join(map(repr, unknown))}; the installed ONNX Runtime has "
+            f"{', '.join(available)}. Use cuda, cpu or one of these names."
+        )
+    return wanted
+
+
+def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> Any:
+    if "CUDAExecutionProvider" in providers and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls(directory="")  # CUDA libraries that pip installed lie beside the package
+    usable = [name for name in providers if name in ort.get_available_providers()]
+    try:
+        if not isinstance(model, ir.Model):
+            source = model if isinstance(model, bytes) else os.fspath(model)
+            return ort.InferenceSession(source, options, providers=usable or ["CPUExecutionProvider"])
+        if sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value) < _PROTOBUF_LIMIT:
+            data = ir.to_proto(model).SerializeToString()
+            return ort.InferenceSession(data, options, providers=usable or ["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            ir.save(model, path, external_data="model.data")
+            return ort.InferenceSession(str(path), options, providers=usable or ["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no base class of their own
+        raise ModelError(f"ONNX Runtime refuses the model: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

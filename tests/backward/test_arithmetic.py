@@ -1,0 +1,121 @@
+"""Elementwise arithmetic: sums, products, powers and choices, broadcast both ways."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .harness import EVERY, Row, cases, check, distinct, normal, positive, scalar
+
+# --- broadcasting ------------------------------------------------------------------------------
+
+SHAPES = [
+    ((2, 3), (2, 3)),
+    ((2, 3, 4), (4,)),
+    ((4,), (2, 3, 4)),
+    ((2, 1, 4), (1, 3, 1)),
+    ((1, 1), (3, 4)),
+    ((3,), ()),
+    ((), (2, 3)),
+    ((1,), (1, 1, 1)),
+    ((2, 0), (2, 1)),
+]
+BINARY = {
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mul": lambda a, b: a * b,
+    "Div": lambda a, b: a / b,
+    "Pow": lambda a, b: a**b,
+}
+STRETCHED = [
+    *(Row(name, [positive(*a), positive(*b)], wrt=[0, 1], definition=f) for name, f in BINARY.items() for a, b in SHAPES),
+    *(
+        Row(name, [tie_free[: math.prod(a)].reshape(a), tie_free[-math.prod(b) :].reshape(b)], wrt=[0, 1], definition=f)
+        for name, f in {"Max": np.maximum, "Min": np.minimum}.items()
+        for a, b in SHAPES
+        if math.prod(a) and math.prod(b)
+        for tie_free in [distinct(math.prod(a) + math.prod(b))]
+    ),
+    *(Row("Where", [np.asarray(normal(*a) > 0), normal(*a), normal(*b)], wrt=[1, 2]) for a, b in SHAPES),
+    *(Row("Where", [np.array([True, False, True]), normal(2, 1), normal(1, 1, 1)], wrt=w) for w in ([1], [2], [1, 2])),
+    Row("Where", [normal(2, 3) > 0, normal(2, 3), normal(1)], wrt=[1, 2], fed=[0], named="open condition"),
+    *(
+        Row(name, [normal(*shape) for shape in shapes], wrt=range(len(shapes)))
+        for name in ("Sum", "Mean")
+        for shapes in ([(2, 3)], [(2, 3), (3,)], [(2, 3), (1, 1), (4, 1, 3)])
+    ),
+    Row("Max", [distinct(2, 3)], definition=lambda a: a),
+    Row("Min", [distinct(6)[:3] + 0.03, distinct(2, 3), scalar(0.02)], wrt=[0, 1, 2], named="three",
+        definition=lambda a, b, c: np.minimum(np.minimum(a, b), c)),
+    Row("Mul", [normal(2, 3), normal(3)], wrt=[0], named="constant operand"),
+    Row("Div", [scalar(2.0), positive(2, 3)], wrt=[1], named="constant operand", definition=lambda a, b: a / b),
+]  # fmt: skip
+
+# --- one operand -------------------------------------------------------------------------------
+
+UNARY = [
+    Row("Neg", [normal(2, 3)]),
+    Row("Abs", [distinct(2, 3)], definition=np.abs),
+    Row("Reciprocal", [-positive(2, 3)], definition=lambda x: 1 / x),
+    Row("Exp", [normal(2, 3)], definition=np.exp),
+    Row("Log", [positive(2, 3)], definition=np.log),
+    Row("Sqrt", [positive(2, 3)], definition=np.sqrt),
+    Row("Erf", [normal(2, 3)], definition=np.vectorize(math.erf)),
+]
+
+# --- powers, with what is awkward about them ---------------------------------------------------
+
+POWERS = [
+    Row("Pow", [np.sign(normal(2, 3)) * positive(2, 3), exponent], named=f"exponent {exponent}", definition=lambda x, p: x ** float(p))
+    for exponent in (scalar(2.0), scalar(3.0), scalar(-2.0), scalar(1.0), scalar(0.0), np.array(2), np.float32(3) * 1)
+] + [
+    Row("Pow", [positive(3), np.array([2, 3, 0], np.int64)], definition=np.power, named="whole exponents"),
+    Row("Pow", [positive(2, 1), normal(3)], wrt=[1], definition=np.power, named="exponent only"),
+]
+
+# --- kinks: the library's choice, by hand ------------------------------------------------------
+
+KINKS = [
+    Row("Sqrt", [np.array([0.0, 4.0])], gradient=lambda v: v * [0, 0.25], definition=np.sqrt, named="at 0"),
+    Row("Log", [np.array([0.0, 4.0])], gradient=lambda v: v * [0, 0.25], named="at 0",
+        definition=lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1)), -np.inf)),
+    Row("Pow", [np.array([0.0, 4.0]), scalar(0.5)], gradient=lambda v: v * [0, 0.25], definition=np.power, named="root at 0"),
+    Row("Pow", [np.array([0.0, 3.0]), scalar(2.0)], gradient=lambda v: v * [0, 6], definition=np.power, named="square at 0"),
+    Row("Pow", [np.array([0.0, 3.0]), scalar(1.0)], gradient=lambda v: v * [1, 1], definition=np.power, named="identity at 0"),
+    Row("Pow", [np.array([0.0, 3.0]), scalar(0.0)], gradient=lambda v: v * [0, 0], definition=np.power, named="one at 0"),
+    Row("Pow", [np.array([0.0, 1.0]), np.array([2.0, 3.0])], wrt=[1], definition=np.power, named="base 0",
+        gradient=lambda v: v * [0, 0]),
+    Row("Abs", [np.array([0.0, -4.0])], gradient=lambda v: v * [0, -1], definition=np.abs, named="at 0"),
+    Row("Max", [np.array([1.0, 2, 3]), np.array([1.0, 5, 0])], wrt=[0, 1], definition=np.maximum, named="tie",
+        gradient=lambda v: [v * [0.5, 0, 1], v * [0.5, 1, 0]]),
+    Row("Min", [np.array([1.0, 2, 3]), scalar(1.0), np.array([1.0, 1, 4])], wrt=[0, 1, 2], named="three-way tie",
+        definition=lambda a, b, c: np.minimum(np.minimum(a, b), c),
+        gradient=lambda v: [v * [1 / 3, 0, 0], np.sum(v * [1 / 3, 1 / 2, 1]), v * [1 / 3, 1 / 2, 0]]),
+]  # fmt: skip
+
+ROWS = [*STRETCHED, *UNARY, *POWERS, *KINKS]
+
+
+@pytest.mark.parametrize(("row", "variant"), cases(ROWS))
+def test_gradient(row, variant):
+    check(row, variant)
+
+
+@st.composite
+def stretched_shapes(draw):
+    """Two shapes that broadcast: one shape, each of the two with leading axes dropped and some set to 1."""
+    shape = draw(st.lists(st.integers(1, 4), max_size=4))
+    masks = [draw(st.lists(st.booleans(), min_size=len(shape), max_size=len(shape))) for _ in range(2)]
+    drops = [draw(st.integers(0, len(shape))) for _ in range(2)]
+    return [
+        tuple(1 if one else dim for one, dim in zip(mask, shape, strict=True))[drop:]
+        for mask, drop in zip(masks, drops, strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(stretched_shapes(), st.sampled_from(["Add", "Mul", "Sub"]), st.sampled_from(EVERY))
+def test_any_shapes_that_broadcast(shapes, name, variant):
+    check(Row(name, [normal(*shape) for shape in shapes], wrt=[0, 1]), variant)

@@ -1,0 +1,90 @@
+"""Normalisations against their formulas."""
+
+import numpy as np
+import pytest
+
+from .harness import Row, cases, check, normal, positive
+
+
+def standardise(x, axes, epsilon):
+    centred = x - x.mean(axis=axes, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + epsilon)
+
+
+def per_channel(v, x):
+    return v.reshape(-1, *[1] * (x.ndim - 2))
+
+
+def batch_norm(epsilon=1e-5):
+    return lambda x, s, b, mean, var: (
+        per_channel(s, x) * (x - per_channel(mean, x)) / np.sqrt(per_channel(var, x) + epsilon) + per_channel(b, x)
+    )
+
+
+def instance_norm(epsilon=1e-5):
+    return lambda x, s, b: per_channel(s, x) * standardise(x, tuple(range(2, x.ndim)), epsilon) + per_channel(b, x)
+
+
+def layer_norm(axis=-1, epsilon=1e-5):
+    def normalise(x, s, b=0.0):
+        return standardise(x, tuple(range(axis % x.ndim, x.ndim)), epsilon) * s + b
+
+    return normalise
+
+
+def lrn(size, alpha=1e-4, beta=0.75, bias=1.0):
+    """By loops over channels, as the operator is specified."""
+
+    def normalise(x):
+        y = np.empty_like(x)
+        for c in range(x.shape[1]):
+            low, high = max(0, c - (size - 1) // 2), min(x.shape[1] - 1, c + size // 2)
+            total = sum(x[:, i] ** 2 for i in range(low, high + 1))
+            y[:, c] = x[:, c] / (bias + alpha / size * total) ** beta
+        return y
+
+    return normalise
+
+
+BATCH = [
+    *(
+        Row("BatchNormalization", [normal(*x), normal(3), normal(3), normal(3), positive(3)], definition=batch_norm())
+        for x in [(2, 3), (2, 3, 4), (2, 3, 2, 2), (1, 3, 2, 1, 2)]
+    ),
+    Row("BatchNormalization", [normal(2, 3, 2), normal(3), normal(3), normal(3), positive(3)], {"epsilon": 0.5},
+        definition=batch_norm(0.5)),
+    Row("BatchNormalization", [normal(2, 3, 2), normal(3), normal(3), normal(3), positive(3)], fed=[1, 2, 3, 4],
+        named="open statistics", definition=batch_norm()),
+]  # fmt: skip
+INSTANCE = [
+    *(Row("InstanceNormalization", [normal(*x), normal(3), normal(3)], {"epsilon": e}, wrt=w, definition=instance_norm(e))
+      for x in [(2, 3, 4), (2, 3, 3, 2), (1, 3, 2, 2, 2)] for e in (1e-2, 0.5) for w in ([0], [0, 1, 2])),
+    Row("InstanceNormalization", [normal(2, 3, 4), normal(3), normal(3)], wrt=[1, 2], definition=instance_norm(),
+        named="scale and bias alone"),
+]  # fmt: skip
+LAYER = [
+    *(
+        Row("LayerNormalization", [normal(2, 3, 4), normal(*(2, 3, 4)[axis:]), normal(*(2, 3, 4)[axis:])],
+            {"axis": axis, "epsilon": 1e-2}, definition=layer_norm(axis, 1e-2))
+        for axis in (-1, 0, 1, 2, -2)
+    ),
+    Row("LayerNormalization", [normal(2, 5), normal(5)], definition=layer_norm(), named="default axis, no bias"),
+    Row("LayerNormalization", [normal(2, 3, 4), normal(3, 1), normal(4)], {"axis": 1}, definition=layer_norm(1),
+        named="scale and bias stretched"),
+]  # fmt: skip
+RESPONSE = [
+    Row("LRN", [normal(2, 6, 3, 2)], {"size": size, "alpha": a, "beta": b, "bias": k}, definition=lrn(size, a, b, k))
+    for size in (1, 3, 5, 9)
+    for a, b, k in [(0.5, 0.75, 1.0), (2.0, 0.5, 2.0)]
+] + [
+    Row("LRN", [3 * normal(1, 5, 2, 2)], {"size": 3}, definition=lrn(3), named="defaults"),
+    *(Row("LRN", [normal(2, 6, 2, 2)], {"size": size, "alpha": 1.0}, definition=lrn(size, 1.0), reference=True,
+          named="onnxruntime takes odd sizes only") for size in (2, 4)),
+]  # fmt: skip
+
+ROWS = [*BATCH, *INSTANCE, *LAYER, *RESPONSE]
+
+
+@pytest.mark.parametrize(("row", "variant"), cases(ROWS))
+def test_gradient(row, variant):
+    check(row, variant)
