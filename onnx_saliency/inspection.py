@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onnx_saliency.backward import find_path, find_rule
+from onnx_saliency.backward import find_path, find_rule, is_expanded
 from onnx_saliency.export import read_metadata
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
@@ -88,7 +88,7 @@ def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, ou
     """
     original = load(model)
     opset = original.opset_imports.get("", 0)
-    classifier = find_classifier(normalise(original), input=input, output=output)
+    classifier = find_classifier(normalise(original, expand=is_expanded), input=input, output=output)
     graph, image = classifier.model.graph, classifier.image
     assert image.shape is not None  # an image input has four axes
     return Inspection(

@@ -4,7 +4,7 @@ Knows nothing of images or of what the gradient is for.
 """
 
 from onnx_saliency.backward import rules
-from onnx_saliency.backward.registry import find_rule, supported
+from onnx_saliency.backward.registry import classify, find_rule, is_expanded, supported
 from onnx_saliency.backward.relu import GRADIENT, Policy
 from onnx_saliency.backward.tensor import Tape, Tensor, op
 from onnx_saliency.backward.walk import Path, backward, check_rules, find_path
@@ -17,8 +17,10 @@ __all__ = [
     "Tensor",
     "backward",
     "check_rules",
+    "classify",
     "find_path",
     "find_rule",
+    "is_expanded",
     "op",
     "rules",
     "supported",

@@ -1,4 +1,9 @@
-"""Which operator has which backward rule. Every operator is in one class: a rule, zero, or none.
+"""Which operator has which backward rule. Every operator is in one class.
+
+- a rule of its own;
+- zero: piecewise constant, or no floats come out;
+- expanded: written out by the standard's definition first;
+- refused, with the reason.
 
 A rule is a function of the forward node and the gradient of its output,
 
@@ -26,6 +31,9 @@ Gradients = Tensor | None | Sequence[Tensor | None]
 Rule = Callable[["Call", Tensor], Gradients]
 
 _RULES: dict[str, Rule] = {}
+_ZERO: set[str] = set()
+_EXPANDED: set[str] = set()
+_REFUSED: dict[str, str] = {}
 _BROADCASTING: set[str] = set()
 
 
@@ -119,6 +127,43 @@ def zero(*op_types: str) -> None:
         return [None] * len(n.node.inputs)
 
     rule(*op_types)(nothing)
+    _ZERO.update(op_types)
+
+
+def expanded(*op_types: str) -> None:
+    """Declare operators that are differentiated by the standard's own definition of them in other operators."""
+    _EXPANDED.update(op_types)
+
+
+def refused(reason: str, *op_types: str) -> None:
+    """Declare operators through which there is no gradient, and why."""
+    _REFUSED.update(dict.fromkeys(op_types, reason))
+
+
+def classify(op_type: str) -> str | None:
+    """Return "rule", "zero", "expanded" or "refused", None for an operator that is in no class."""
+    classes = [
+        name
+        for name, members in (
+            ("zero", _ZERO),
+            ("rule", _RULES.keys() - _ZERO),
+            ("expanded", _EXPANDED),
+            ("refused", _REFUSED),
+        )
+        if op_type in members
+    ]
+    assert len(classes) <= 1, f"{op_type} is in several classes: {classes}"
+    return classes[0] if classes else None
+
+
+def is_expanded(node: ir.Node) -> bool:
+    """Whether `node` is to be written out before it is differentiated."""
+    return node.domain == "" and node.op_type in _EXPANDED
+
+
+def refusal(node: ir.Node) -> str | None:
+    """Return why there is no gradient through `node`, None where nothing is declared."""
+    return _REFUSED.get(node.op_type) if node.domain == "" else None
 
 
 def find_rule(node: ir.Node) -> Rule | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_saliency.backward.broadcasting import unbroadcast
-from onnx_saliency.backward.registry import Call, Rule, broadcasts, find_rule
+from onnx_saliency.backward.registry import Call, Rule, broadcasts, find_rule, refusal
 from onnx_saliency.backward.relu import GRADIENT, Policy
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
 from onnx_saliency.errors import UnsupportedOperatorError
@@ -59,9 +59,14 @@ def check_rules(path: Path, policy: Policy = GRADIENT) -> None:
     if missing:
         raise UnsupportedOperatorError(
             f"{len(missing)} node(s) between the image and the score have no backward rule:\n"
-            + "\n".join(f"  {describe(node)}" for node in missing)
+            + "\n".join(f"  {describe(node)}{_reason(node)}" for node in missing)
             + "\nExport the model with other operators, or ask for the rule by its name."
         )
+
+
+def _reason(node: ir.Node) -> str:
+    reason = refusal(node)
+    return f" ({reason})" if reason else ""
 
 
 def describe(node: ir.Node) -> str:

@@ -20,8 +20,8 @@ def demo(
     from onnx_saliency.explain import Explainer
     from onnx_saliency.export import export
     from onnx_saliency.images import read_picture
-    from onnx_saliency.report import Tile, contact_sheet, heat, normalise, overlay, write_image
-    from onnx_saliency.report.results import Results
+    from onnx_saliency.report import contact_sheet, write_image
+    from onnx_saliency.report.results import Results, tiles
 
     results = Results(output_folder)
     model = default_model()
@@ -29,18 +29,8 @@ def demo(
     explanation = explainer.explain([read_picture(path) for path in default_pictures()])
     results.add(explainer, explanation)
     results.finish(model=str(model), explainer=explainer, failed=[])
-    rows = []
-    for i, picture in enumerate(explanation.pictures):
-        shown = explanation.placements[i].restore(normalise(explanation.saliency[i]))
-        label = explainer.label(int(explanation.target[i]))
-        rows.append(
-            [
-                Tile(picture.pixels, label, f"{results.rows[i]['probability']:.1%}"),
-                Tile(heat(shown), "saliency", "max over colours of |dS/dI|"),
-                Tile(overlay(picture.pixels, shown), "overlay"),
-            ]
-        )
-    sheet = [left + right for left, right in zip(rows[::2], rows[1::2], strict=False)]
+    rows = [tiles(explainer, explanation, i) for i in range(len(explanation))]
+    sheet = [left + right for left, right in zip(rows[::2], rows[1::2], strict=True)]
     write_image(output_folder / "sheet.png", contact_sheet(sheet, tile_size=260))
     export(model, output_folder / "default.saliency.onnx")
 

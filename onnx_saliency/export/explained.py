@@ -19,7 +19,8 @@ from onnx_saliency.export.metadata import read_metadata, write_metadata
 from onnx_saliency.export.score import chosen_class, class_scores, seed
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.folding import fold_constants
-from onnx_saliency.graph.normalise import infer_shapes, prune
+from onnx_saliency.graph.normalise import prune
+from onnx_saliency.graph.shapes import infer_shapes
 
 Score = Literal["logit", "probability"]
 Target = Literal["default", "required"] | int

@@ -13,7 +13,7 @@ from typing import Protocol
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, Policy
+from onnx_saliency.backward import GRADIENT, Policy, is_expanded
 from onnx_saliency.errors import OutputError, SaliencyError
 from onnx_saliency.export.check import check_outputs
 from onnx_saliency.export.explained import Explained, Score, Target, build_explained
@@ -96,7 +96,7 @@ def explain_model(
     """Load, normalise, find the classifier and append its explanation; options as in `export`."""
     policy = find_method(method)
     original = load(model)
-    classifier = find_classifier(normalise(original.clone()), input=input, output=output)
+    classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
     facts = {"version": version("onnx-saliency")} | ({"preprocess": preprocess.to_json()} if preprocess else {})
     return build_explained(classifier, original, policy, score=score, target=target, details=details, facts=facts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,13 @@ def load(source: ModelSource) -> ir.Model:
 
     Raises:
         ModelError: not an ONNX file, truncated, an empty graph, external data that are missing or
-            too short, NaN in a weight, or operators of a domain that is not ONNX's. All such
-            nodes, files or weights are named at once.
+            too short, a weight that is damaged or holds NaN, or operators of a domain that is not
+            ONNX's. All such nodes, files or weights are named at once.
     """
+    if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto | ir.Model):
+        raise ModelError(
+            f"A model is a path, bytes, an onnx.ModelProto or an onnx_ir.Model, not {type(source).__name__}."
+        )
     name = describe(source)
     model = _read(source, name)
     if not len(model.graph) or not model.graph.outputs:
@@ -34,6 +39,7 @@ def load(source: ModelSource) -> ir.Model:
     _check_domains(model, name)
     _check_external_data(model, name)
     _check_weights(model, name)
+    _check_wiring(model, name)
     return model
 
 
@@ -54,16 +60,16 @@ def _read(source: ModelSource, name: str) -> ir.Model:
         return _deserialise(source, name)
     if isinstance(source, bytes):
         return _parse(source, name)
-    if not isinstance(source, str | os.PathLike):
-        raise ModelError(
-            f"A model is a path, bytes, an onnx.ModelProto or an onnx_ir.Model, not {type(source).__name__}."
-        )
     path = Path(source)
-    if not path.exists():
-        raise ModelError(f"{name}: no such file. Give the path of an ONNX model.")
-    if not path.is_file():
-        raise ModelError(f"{name}: is a folder, not an ONNX file.")
-    model = _parse(path.read_bytes(), name)
+    try:
+        if not path.exists():
+            raise ModelError(f"{name}: no such file. Give the path of an ONNX model.")
+        if not path.is_file():
+            raise ModelError(f"{name}: is {'a folder' if path.is_dir() else 'a device'}, not an ONNX file.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{name}: cannot be read: {error.strerror or error}.") from error
+    model = _parse(data, name)
     ir.external_data.set_base_dir(model.graph, path.parent)
     return model
 
@@ -87,7 +93,7 @@ def _deserialise(proto: onnx.ModelProto, name: str) -> ir.Model:
         raise ModelError(f"{name}: not an ONNX model (no graph or no opset). Export or copy the model again.")
     try:
         return ir.from_proto(proto)
-    except (ValueError, KeyError, TypeError, ir.serde.SerdeError) as error:
+    except Exception as error:  # the bytes parse, so what is wrong in them can be anything
         raise ModelError(f"{name}: damaged ONNX model: {_first_line(error)}. Export or copy it again.") from error
 
 
@@ -100,9 +106,10 @@ def _first_line(error: BaseException) -> str:
 
 def _check_domains(model: ir.Model, name: str) -> None:
     functions = {identifier[:2] for identifier in model.functions}
+    nodes = [node for body in (model.graph, *model.functions.values()) for node in body.all_nodes()]
     foreign = [
         f"  node {node.name or '(unnamed)'!r}: operator {node.op_type}, domain {node.domain!r}"
-        for node in model.graph.all_nodes()
+        for node in nodes
         if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in functions
     ]
     if foreign:
@@ -114,17 +121,29 @@ def _check_domains(model: ir.Model, name: str) -> None:
         )
 
 
+def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    """Initializers and the tensors of Constant nodes, by name."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.name or "", value.const_value
+        for node in graph:
+            attribute = node.attributes.get("value") if node.op_type == "Constant" else None
+            if attribute is not None and attribute.type == ir.AttributeType.TENSOR:
+                yield node.outputs[0].name or "", attribute.as_tensor()
+
+
 def _check_external_data(model: ir.Model, name: str) -> None:
     missing: dict[str, str] = {}
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
+    for weight, tensor in _weights(model):
         if not isinstance(tensor, ir.ExternalTensor):
             continue
         path = Path(tensor.path)
+        length = tensor.nbytes if tensor.length is None else tensor.length
         if not path.is_file():
             missing[str(path)] = "no such file"
-        elif tensor.length is not None and path.stat().st_size < (tensor.offset or 0) + tensor.length:
-            missing[str(path)] = f"{path.stat().st_size:,} bytes, but tensor {value.name!r} ends beyond that"
+        elif path.stat().st_size < (tensor.offset or 0) + length:
+            missing[str(path)] = f"{path.stat().st_size:,} bytes, but tensor {weight!r} ends beyond that"
     if missing:
         listed = "\n".join(f"  {path}: {why}" for path, why in missing.items())
         raise ModelError(
@@ -135,21 +154,52 @@ def _check_external_data(model: ir.Model, name: str) -> None:
 
 def _check_weights(model: ir.Model, name: str) -> None:
     """Refuse NaN, which would turn every map into NaN; infinities are left, masks are made of them."""
-    damaged = [
-        f"  {value.name}: {count} of {value.const_value.size} values"
-        for value in model.graph.initializers.values()
-        if value.const_value is not None
-        and value.const_value.dtype.is_floating_point()
-        and (count := _count_nan(value.const_value))
-    ]
+    damaged, undefined = [], []
+    for weight, tensor in _weights(model):
+        try:
+            count = _count_nan(tensor)
+        except Exception as error:  # bytes that do not make up the shape
+            damaged.append(f"  {weight!r}: {_first_line(error)}")
+            continue
+        if count:
+            undefined.append(f"  {weight}: {count} of {tensor.size} values")
     if damaged:
-        raise ModelError(f"{name}: NaN in the weights, so no output means anything:\n" + "\n".join(damaged))
+        raise ModelError(f"{name}: damaged weights:\n" + "\n".join(damaged) + "\nExport or copy the model again.")
+    if undefined:
+        raise ModelError(f"{name}: NaN in the weights, so no output means anything:\n" + "\n".join(undefined))
 
 
 def _count_nan(tensor: ir.TensorProtocol) -> int:
     array = tensor.numpy()
+    if not tensor.dtype.is_floating_point():
+        return 0
     # A sum is NaN or infinite wherever a value is: one cheap pass for the usual case.
     with np.errstate(invalid="ignore", over="ignore"):
         if np.isfinite(array.sum(dtype=np.float64)):
             return 0
     return int(np.isnan(array.astype(np.float64)).sum())
+
+
+def _check_wiring(model: ir.Model, name: str) -> None:
+    """Every value read must be made somewhere, in an order that can be run."""
+    loose = [
+        f"  node {node.name or node.op_type!r} reads {value.name!r}"
+        for node in model.graph.all_nodes()
+        for value in node.inputs
+        if value is not None and _is_loose(value)
+    ]
+    loose += [f"  output {value.name!r}" for value in model.graph.outputs if _is_loose(value)]
+    if loose:
+        raise ModelError(
+            f"{name}: values that no node, input or weight gives (sparse weights are not read):\n"
+            + "\n".join(loose)
+            + "\nExport the model again."
+        )
+    try:
+        model.graph.sort()  # the format demands it, runtimes do not
+    except ValueError as error:
+        raise ModelError(f"{name}: the nodes form a cycle, so the model cannot be run. Export it again.") from error
+
+
+def _is_loose(value: ir.Value) -> bool:
+    return value.producer() is None and not value.is_graph_input() and not value.is_initializer()

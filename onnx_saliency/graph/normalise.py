@@ -6,19 +6,27 @@ Dropout and Identity gone, shapes inferred. Inputs, outputs and their names stay
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from onnx_saliency.graph.batchnorm import fold_batch_normalization
 from onnx_saliency.graph.folding import constant, fold_constants
+from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.opset import raise_opset
 from onnx_saliency.graph.padding import resolve_auto_pad
+from onnx_saliency.graph.shapes import infer_shapes
 
 _FIRST_IR_WITH_CONSTANTS = 4  # before, every initializer had to be listed as an input
 
 
-def normalise(model: ir.Model) -> ir.Model:
+def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: False) -> ir.Model:
     """Return `model` in canonical form; `model` itself may be changed.
+
+    Args:
+        model: from `load`.
+        expand: operators to write out by the standard's own definition, where it has one.
 
     Raises:
         ModelError: an opset that cannot be raised, or pads that cannot be resolved.
@@ -36,15 +44,11 @@ def normalise(model: ir.Model) -> ir.Model:
     infer_shapes(model)
     fold_constants(model)
     infer_shapes(model)  # a folded shape or axes input makes more shapes known
+    expand_functions(model, expand)
     resolve_auto_pad(model)
     fold_batch_normalization(model)
     prune(model)
     return model
-
-
-def infer_shapes(model: ir.Model) -> None:
-    """Write what shape inference finds into the values of `model`; weights do not travel."""
-    passes.ShapeInferencePass(check_type=False, strict_mode=False)(model)
 
 
 def prune(model: ir.Model) -> None:

@@ -13,6 +13,7 @@ from onnx_saliency.report.colour import heat
 from onnx_saliency.report.files import write_image, write_json, write_npz, write_text
 from onnx_saliency.report.overlay import normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
+from onnx_saliency.report.sheet import Tile
 
 _TOP = 5
 _ON_PAGE = 200  # pictures; a page of more is slow to open, the files are there all the same
@@ -99,6 +100,19 @@ class Results:
             name = f"{stem}-{number}"
         self._stems.add(name.casefold())
         return name
+
+
+def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:
+    """Picture, map and overlay of one picture, for a contact sheet."""
+    picture = explanation.pictures[i]
+    shown = explanation.placements[i].restore(normalise(explanation.saliency[i]))
+    target = int(explanation.target[i])
+    probability = f"{explanation.probabilities[i, target]:.1%}"
+    return [
+        Tile(picture.pixels, explainer.label(target), probability),
+        Tile(heat(shown), "saliency", "max over colours of |dS/dI|"),
+        Tile(overlay(picture.pixels, shown), "overlay", "bright where the class comes from"),
+    ]
 
 
 def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -168,6 +169,14 @@ def forward_model(row: Row, variant: Variant) -> onnx.ModelProto:
     return _model(helper.make_graph([node], "row", inputs, results, initializers), variant.opset)
 
 
+def parse(signature: str, body: str, opset: int = NEWEST) -> onnx.ModelProto:
+    """A graph in ONNX's own notation; nodes without a name are called make_OUTPUT."""
+    graph = onnx.parser.parse_graph(f"graph {signature} {{ {body} }}")
+    for node in graph.node:
+        node.name = node.name or f"make_{node.output[0]}"
+    return _model(graph, opset)
+
+
 def differentiate(model: onnx.ModelProto, wrt: Sequence[str], dtype: type) -> tuple[onnx.ModelProto, list[bool]]:
     """Normalise `model` and append inputs v0, v1, ... for its outputs and outputs d_NAME for each of `wrt`.
 
@@ -265,7 +274,10 @@ def _by_running(row: Row) -> Callable[[Arrays], list[np.ndarray]]:
     fed = {f"x{index}": _typed(row.inputs[index], row.dtype) for index in row.fed}
 
     def function(x: Arrays) -> list[np.ndarray]:
-        feeds = {f"x{index}": np.asarray(a, _typed(row.inputs[index], row.dtype).dtype) for index, a in zip(row.wrt, x, strict=True)}
+        feeds = {
+            f"x{index}": np.asarray(a, _typed(row.inputs[index], row.dtype).dtype)
+            for index, a in zip(row.wrt, x, strict=True)
+        }
         return [np.asarray(y, np.float64) for y in loaded.run(None, feeds | fed)]
 
     return function

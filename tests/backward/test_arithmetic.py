@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .harness import EVERY, Row, cases, check, distinct, normal, positive, scalar
+from onnx_saliency.errors import UnsupportedOperatorError
+
+from .harness import EVERY, NEWEST, Row, cases, check, differentiate, distinct, normal, parse, positive, run, scalar
 
 # --- broadcasting ------------------------------------------------------------------------------
 
@@ -68,7 +70,12 @@ UNARY = [
 # --- powers, with what is awkward about them ---------------------------------------------------
 
 POWERS = [
-    Row("Pow", [np.sign(normal(2, 3)) * positive(2, 3), exponent], named=f"exponent {exponent}", definition=lambda x, p: x ** float(p))
+    Row(
+        "Pow",
+        [np.sign(normal(2, 3)) * positive(2, 3), exponent],
+        named=f"exponent {exponent}",
+        definition=lambda x, p: x ** float(p),
+    )
     for exponent in (scalar(2.0), scalar(3.0), scalar(-2.0), scalar(1.0), scalar(0.0), np.array(2), np.float32(3) * 1)
 ] + [
     Row("Pow", [positive(3), np.array([2, 3, 0], np.int64)], definition=np.power, named="whole exponents"),
@@ -101,6 +108,72 @@ ROWS = [*STRETCHED, *UNARY, *POWERS, *KINKS]
 @pytest.mark.parametrize(("row", "variant"), cases(ROWS))
 def test_gradient(row, variant):
     check(row, variant)
+
+
+# --- where nothing flows -----------------------------------------------------------------------
+
+STOPS = {  # t in y = x Σ t: a function of x whose derivative is 0 or has no meaning
+    "Sign": "t = Sign(x)",
+    "Floor": "t = Floor(x)",
+    "Ceil": "t = Ceil(x)",
+    "Round": "t = Round(x)",
+    "Shape": "t = Shape(x)",
+    "Size": "t = Size(x)",
+    "ArgMax": "t = ArgMax<axis=1>(x)",
+    "ArgMin": "t = ArgMin<axis=1>(x)",
+    "Hardmax": "t = Hardmax(x)",
+    "NonZero": "t = NonZero(x)",
+    "IsNaN": "n = IsNaN(x) t = Not(n)",
+    "IsInf": "r = Reciprocal(zeros) i = Add(x, r) t = IsInf(i)",
+    "Equal": "t = Equal(x, x)",
+    "Greater": "t = Greater(x, zeros)",
+    "GreaterOrEqual": "t = GreaterOrEqual(x, zeros)",
+    "Less": "t = Less(x, zeros)",
+    "LessOrEqual": "t = LessOrEqual(x, zeros)",
+    "Not": "c = Less(x, zeros) t = Not(c)",
+    "And": "c = Less(x, zeros) t = And(c, c)",
+    "Or": "c = Less(x, zeros) d = Greater(x, zeros) t = Or(c, d)",
+    "Xor": "c = Less(x, zeros) d = Greater(x, zeros) t = Xor(c, d)",
+    "ConstantOfShape": "s = Shape(x) t = ConstantOfShape<value = float[1] {2.0}>(s)",
+    "EyeLike": "t = EyeLike<dtype = 1>(x)",
+    "Range": "n = Size(x) first = Constant<value_int = 0>() step = Constant<value_int = 1>() t = Range(first, n, step)",
+    "OneHot": "i = Abs(x) d = Constant<value_float = 3.0>() t = OneHot(i, d, values)",
+    "Cast": "i = Cast<to = 7>(x) t = Abs(i)",
+}
+
+
+@pytest.mark.parametrize("shape", ["2, 3", "N, M"])
+@pytest.mark.parametrize("opset", [18, NEWEST])
+@pytest.mark.parametrize("name", STOPS)
+def test_nothing_flows(name, opset, shape):
+    """dy/dx of y = x Σ t is Σ t alone."""
+    model = parse(
+        f"(float[{shape}] x) => (float[{shape}] y) <float[1] zeros = {{0.0}}, float[2] values = {{1.0, 2.0}}>",
+        f"{STOPS[name]} sum = Cast<to = 1>(t) total = ReduceSum<keepdims = 0>(sum) y = Mul(x, total)",
+        opset,
+    )
+    x = np.array([[0.7, -1.2, 2.4], [3.1, 1.6, -0.3]], np.float32)
+    v = normal(2, 3).astype(np.float32)
+    differentiated, reached = differentiate(model, ["x"], np.float32)
+    found = run(differentiated, {"x": x, "v0": v})
+    total = found["y"][0, 0] / x[0, 0]
+    assert reached == [True]
+    assert abs(total) > 0.1
+    np.testing.assert_allclose(found["d_x"], v * total, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("operator", "body", "why"),
+    [
+        ("OneHot", "i = Abs(image) d = Constant<value_int = 3>() y = OneHot(i, d, image)", "its values"),
+        ("Range", "n = ReduceMax<keepdims = 0>(image) y = Range(n, limit, step)", "its bounds"),
+    ],
+)
+def test_values_and_bounds_from_the_image_are_refused(operator, body, why):
+    constants = "<float limit = {9.0}, float step = {1.0}>"
+    model = parse(f"(float[2] image) => (float[M] y) {constants}", body)
+    with pytest.raises(UnsupportedOperatorError, match=rf"'make_y': {operator}, opset {NEWEST}: {why}"):
+        differentiate(model, ["image"], np.float32)
 
 
 @st.composite

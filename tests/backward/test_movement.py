@@ -14,7 +14,10 @@ FAR = 2**63 - 1  # how exporters write "to the end"
 # --- the same values in another shape ----------------------------------------------------------
 
 SHAPED = [
-    *(Row("Reshape", [normal(2, 3, 4), whole(*shape)], named=f"to {shape}") for shape in ((6, 4), (-1,), (0, -1), (2, 0, 2, 2))),
+    *(
+        Row("Reshape", [normal(2, 3, 4), whole(*shape)], named=f"to {shape}")
+        for shape in ((6, 4), (-1,), (0, -1), (2, 0, 2, 2))
+    ),
     Row("Reshape", [normal(2, 3, 4), whole(4, 6)], fed=[1], named="open shape"),
     Row("Reshape", [normal(1), whole()], named="to a scalar"),
     *(Row("Flatten", [normal(2, 3, 4)], {"axis": axis}) for axis in (0, 1, 2, 3, -1)),
@@ -26,6 +29,7 @@ SHAPED = [
     Row("Identity", [normal(2, 3)]),
     Row("Dropout", [normal(2, 3)]),
     Row("Dropout", [normal(2, 3), scalar(0.5), np.array(False)], named="in inference"),
+    Row("Dropout", [normal(2, 3), scalar(0.5), np.array(False)], fed=[2], named="in inference, by an input"),
     Row("Transpose", [normal(2, 3, 4)]),
     *(Row("Transpose", [normal(2, 3, 4)], {"perm": perm}) for perm in itertools.permutations(range(3))),
     *(Row("DepthToSpace", [normal(2, 12, 2, 3)], {"blocksize": 2, "mode": mode}) for mode in ("DCR", "CRD")),
@@ -57,7 +61,13 @@ JOINED = [
 
 
 def cut(x, starts, ends, axes=None, steps=None, *, fed=(), named=""):
-    inputs = [x, whole(*starts), whole(*ends), None if axes is None else whole(*axes), None if steps is None else whole(*steps)]
+    inputs = [
+        x,
+        whole(*starts),
+        whole(*ends),
+        None if axes is None else whole(*axes),
+        None if steps is None else whole(*steps),
+    ]
     while inputs[-1] is None:
         inputs.pop()
     said = f"{starts}:{ends}:{steps or ''} of {axes or 'the first'}"

@@ -9,6 +9,10 @@ reference, float32 shows what ordinary float32 automatic differentiation loses.
 
 An operator is a pair of functions, one line of ``OPERATORS``: ``forward(n) -> y`` and ``backward(n, y, dy) -> (dx_0,
 ...)``, where ``n.x`` are the inputs. Gradients are given for inputs that can depend on the image; weights get none.
+
+Rectifiers and max pools have kinks, where rounding decides which side counts: in a net of millions of them a few always
+lie that near, and each costs a float32 gradient up to a thousandth. To compare more sharply than that, give ``explain``
+the values of the float32 run as ``branches``: the side is then taken from them, all arithmetic is float64 as before.
 """
 
 from __future__ import annotations
@@ -94,7 +98,7 @@ class Window:
 
 
 def window(n: Node, kernel: Sequence[int]) -> Window:
-    """out = floor((H + pads - d (k - 1) - 1) / s) + 1; ceil for ceil_mode, less a window that starts in the end pads"""
+    """out = floor((H + pads - d (k - 1) - 1) / s) + 1; with ceil_mode ceil, but no window starts in the end padding"""
     assert n.get("auto_pad", b"NOTSET") == b"NOTSET", f"{n.op}: auto_pad is not implemented"
     rank = len(kernel)
     size = n.input(0).shape[2:]
@@ -104,8 +108,10 @@ def window(n: Node, kernel: Sequence[int]) -> Window:
     out = []
     for i in range(rank):
         span = size[i] + begin[i] + end[i] - dilations[i] * (kernel[i] - 1) - 1
-        count = (-(-span // strides[i]) if n.get("ceil_mode", 0) else span // strides[i]) + 1
-        out.append(count - 1 if (count - 1) * strides[i] >= size[i] + begin[i] else count)
+        count = span // strides[i] + 1
+        if n.get("ceil_mode", 0):
+            count = min(-(-span // strides[i]), (size[i] + begin[i] - 1) // strides[i]) + 1
+        out.append(count)
     return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(begin), tuple(end), tuple(size), tuple(out))
 
 
@@ -289,14 +295,14 @@ def clip_limits(n: Node) -> tuple[Any, Any]:
 
 
 def clip_back(n: Node, y: Array, dy: Array) -> Gradients:
-    """dx = dy where min < x < max"""
+    """dx = dy where min < y < max"""
     low, high = clip_limits(n)
-    return (np.where((n.input(0) > low) & (n.input(0) < high), dy, 0),)
+    return (np.where((y > low) & (y < high), dy, 0),)
 
 
-def leaky_relu_slope(n: Node) -> Array:
-    """1 where x > 0, else α"""
-    return np.where(n.input(0) > 0, 1, n.get("alpha", 0.01)).astype(n.dtype)
+def leaky_relu_slope(n: Node, z: Array) -> Array:
+    """1 where z > 0, else α; z may be x or y, of one sign for α >= 0"""
+    return np.where(z > 0, 1, n.get("alpha", 0.01)).astype(n.dtype)
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -481,8 +487,11 @@ OPERATORS: dict[str, tuple[Forward, Backward]] = {
     "BatchNormalization": (batch_normalization, batch_normalization_back),
     "LRN": (lrn, lrn_back),
     "Softmax": (softmax, softmax_back),
-    "Relu": (lambda n: np.maximum(n.input(0), 0), lambda n, y, dy: (dy * (n.input(0) > 0),)),
-    "LeakyRelu": (lambda n: n.input(0) * leaky_relu_slope(n), lambda n, y, dy: (dy * leaky_relu_slope(n),)),
+    "Relu": (lambda n: np.maximum(n.input(0), 0), lambda n, y, dy: (dy * (y > 0),)),
+    "LeakyRelu": (
+        lambda n: n.input(0) * leaky_relu_slope(n, n.input(0)),
+        lambda n, y, dy: (dy * leaky_relu_slope(n, y),),
+    ),
     "Clip": (lambda n: np.clip(n.input(0), *clip_limits(n)).astype(n.dtype), clip_back),
     "Sum": (lambda n: sum(n.input(i) for i in range(len(n.x))), sum_back),
     "Add": (lambda n: n.input(0) + n.input(1), sum_back),
@@ -541,8 +550,13 @@ class Reference:
             name = makers[name].input[0]
         return name
 
-    def explain(self, image: Array, target: int | Sequence[int] = -1) -> Result:
-        """Differentiate the score of `target` (-1: the predicted class; one for all images, or one per image)."""
+    def explain(
+        self, image: Array, target: int | Sequence[int] = -1, branches: Mapping[str, Array] | None = None
+    ) -> Result:
+        """Differentiate the score of `target` (-1: the predicted class; one for all images, or one per image).
+
+        `branches` are values of another run, by name: those from which the side of a kink is taken (`kinks`).
+        """
         values = self.forward(image)
         score = values[self.score]
         logits = score.reshape(len(score), -1)
@@ -550,8 +564,15 @@ class Reference:
         classes = np.where(wanted < 0, logits.argmax(axis=1), wanted)
         seed = np.zeros_like(logits)
         seed[np.arange(len(score)), classes] = 1
-        gradient = self.backward(values, {self.score: seed.reshape(score.shape)})
+        gradient = self.backward(values | dict(branches or {}), {self.score: seed.reshape(score.shape)})
         return Result(gradient, logits, classes, {name: values[name] for name in self.outputs})
+
+    @property
+    def kinks(self) -> list[str]:
+        """The values that tell on which side of its kink each rectifier and pool is."""
+        nodes = [node for node in self.nodes if node.op_type in ("Relu", "LeakyRelu", "Clip", "MaxPool")]
+        read = [node.input[0] for node in nodes if node.op_type == "MaxPool" and node.input[0] != self.image]
+        return sorted({*read, *(node.output[0] for node in nodes)})
 
     def forward(self, image: Array) -> dict[str, Array]:
         """Run the graph; return every value by name."""

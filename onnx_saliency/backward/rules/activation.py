@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_saliency.backward.registry import Call, Gradients, rule
+from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
 # --- piecewise linear --------------------------------------------------------------------------
@@ -41,6 +41,18 @@ def clip(n: Call, dy: Tensor) -> Gradients:
     return dx, dlow, dhigh
 
 
+@rule("ThresholdedRelu")
+def thresholded_relu(n: Call, dy: Tensor) -> Gradients:
+    """y = x where x > α, else 0: dx = dy where x > α"""
+    return op.Where(n.x > n["alpha"], dy, 0.0)
+
+
+@rule("Shrink")
+def shrink(n: Call, dy: Tensor) -> Gradients:
+    """y = x + β where x < −λ, x − β where x > λ, else 0: dx = dy where |x| > λ"""
+    return op.Where(op.Abs(n.x) > n["lambd"], dy, 0.0)
+
+
 @rule("HardSigmoid")
 def hard_sigmoid(n: Call, dy: Tensor) -> Gradients:
     """y = clip(α x + β, 0, 1): dx = α dy where 0 < y < 1"""
@@ -68,6 +80,12 @@ def selu(n: Call, dy: Tensor) -> Gradients:
     """y = γ x, or γ α (e^x − 1): dx = γ dy where x > 0, else dy (y + γ α)"""
     gamma, alpha = n["gamma"], n["alpha"]
     return dy * op.Where(n.x > 0, float(gamma), n.y + gamma * alpha)
+
+
+@rule("Celu")
+def celu(n: Call, dy: Tensor) -> Gradients:
+    """y = α (e^(x/α) − 1) where x ≤ 0: dx = dy where x > 0, else dy (y / α + 1)"""
+    return dy * op.Where(n.x > 0, 1.0, n.y / n["alpha"] + 1)
 
 
 @rule("Sigmoid")
@@ -101,6 +119,27 @@ def gelu(n: Call, dy: Tensor) -> Gradients:
     return dy * (cdf + x * pdf)
 
 
+@rule("Softsign")
+def softsign(n: Call, dy: Tensor) -> Gradients:
+    """y = x / (1 + |x|): dx = dy / (1 + |x|)²"""
+    scale = 1 + op.Abs(n.x)
+    return dy / (scale * scale)
+
+
+@rule("Swish")
+def swish(n: Call, dy: Tensor) -> Gradients:
+    """y = x σ(α x): dx = dy (σ + α y (1 − σ))"""
+    gate = op.Sigmoid(n.x * n["alpha"])
+    return dy * (gate + n.y * (1 - gate) * n["alpha"])
+
+
+@rule("Mish")
+def mish(n: Call, dy: Tensor) -> Gradients:
+    """y = x t, t = tanh(softplus(x)): dx = dy (t + x (1 − t²) σ(x))"""
+    t = op.Tanh(op.Softplus(n.x))
+    return dy * (t + n.x * (1 - t * t) * op.Sigmoid(n.x))
+
+
 # --- over an axis ------------------------------------------------------------------------------
 
 
@@ -114,3 +153,8 @@ def softmax(n: Call, dy: Tensor) -> Gradients:
 def log_softmax(n: Call, dy: Tensor) -> Gradients:
     """dx = dy − e^y Σ dy"""
     return dy - op.Exp(n.y) * op.ReduceSum(dy, [n["axis"]], keepdims=1)
+
+
+# --- defined by other operators ----------------------------------------------------------------
+
+expanded("SwiGLU")

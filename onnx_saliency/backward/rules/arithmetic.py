@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnx_saliency.backward.registry import Call, Gradients, rule, zero
-from onnx_saliency.backward.tensor import Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
 # --- sums and products -------------------------------------------------------------------------
 
@@ -131,4 +131,18 @@ def where(n: Call, dy: Tensor) -> Gradients:
 zero("Sign", "Floor", "Ceil", "Round")
 zero("Shape", "Size", "ArgMax", "ArgMin", "Hardmax", "NonZero", "IsNaN", "IsInf")
 zero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor")
-zero("ConstantOfShape", "EyeLike", "Range", "OneHot")
+zero("ConstantOfShape", "EyeLike")
+
+
+@rule("OneHot")
+def one_hot(n: Call, dy: Tensor) -> Gradients:
+    """y picks one of two values by index: nothing flows to the index"""
+    if n.needs(2):
+        raise NotDifferentiableError("its values depend on the image; only fixed ones are served")
+    return None
+
+
+@rule("Range")
+def range_(n: Call, dy: Tensor) -> Gradients:
+    """Of whole numbers, from where no gradient comes"""
+    raise NotDifferentiableError("its bounds are floats that depend on the image")

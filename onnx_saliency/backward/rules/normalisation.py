@@ -5,7 +5,7 @@ dx = (g − mean g − x̂ mean(g x̂)) / σ
 
 from __future__ import annotations
 
-from onnx_saliency.backward.registry import Call, Gradients, rule
+from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
 
@@ -79,3 +79,8 @@ def _sum_over_channels(v: Tensor, before: int, after: int) -> Tensor:
     plane = op.Unsqueeze(op.Reshape(v, [0, 0, -1]), [1])
     mean = op.AveragePool(plane, kernel_shape=[size, 1], pads=[before, 0, after, 0], count_include_pad=1)
     return op.Reshape(mean * float(size), op.Shape(v))
+
+
+# --- defined by other operators ----------------------------------------------------------------
+
+expanded("GroupNormalization", "MeanVarianceNormalization", "RMSNormalization")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnx_saliency.backward.registry import Call, Gradients, rule
-from onnx_saliency.backward.tensor import Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
 Axes = list[int] | Tensor | None
 
@@ -24,6 +24,8 @@ def _axes(n: Call) -> Axes:
     if given is None:
         return list(range(n.x.rank))
     if given.array is None:
+        if given.dims is None or given.dims[0] == 0 or not isinstance(given.dims[0], int):
+            raise NotDifferentiableError("its axes are an input of open length, and none would mean all of them")
         return given
     axes = [int(axis) % n.x.rank for axis in given.array]
     return axes or list(range(n.x.rank))

@@ -1,0 +1,165 @@
+"""A classifier beside its explained model and the float64 reference, and what must hold between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from autodiff import Reference, Result
+
+from onnx_saliency.export import export
+
+Array = npt.NDArray[np.float32]
+
+MEDIAN, WORST = 1e-4, 1e-2
+"""Limits of the relative L2 error. A rectifier so near its kink that rounding decides costs the picture a thousandth:
+that is allowed for one picture, not for most."""
+
+OUTPUTS = 1e-5
+"""Limit of the relative L2 difference of the original outputs."""
+
+
+def relative(actual: npt.NDArray[np.floating], expected: npt.NDArray[np.floating]) -> float:
+    """‖actual - expected‖ / ‖expected‖, in float64"""
+    expected = expected.astype(np.float64)
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+
+
+def tapped(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """`model` with further values as outputs."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    return copy
+
+
+def session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU that says nothing of initializers among the inputs."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+class Net:
+    """A model, its explained model in ONNX Runtime, its reference, and images for them."""
+
+    def __init__(self, model: onnx.ModelProto, images: Array) -> None:
+        self.model, self.images = model, images
+        self.explained = export(model, check=False)
+        self.reference = Reference(model)
+        self.output = model.graph.output[0].name
+        self._session = session(self.explained)
+        (image,) = [value for value in self._session.get_inputs() if value.name == self.reference.image]
+        self.fixed = image.shape[0] == 1  # to a batch of one
+
+    @cached_property
+    def expected(self) -> list[Result]:
+        """The predicted class of each image, in float64."""
+        return [self.reference.explain(image[None]) for image in self.images]
+
+    @cached_property
+    def actual(self) -> dict[str, Array]:
+        """What the explained model gives for the images, without a target."""
+        return self.run()
+
+    def run(self, target: list[int] | None = None, images: Array | None = None) -> dict[str, Array]:
+        """All outputs for the images: in one batch, or one by one where the model is fixed to that."""
+        images = self.images if images is None else images
+        if not self.fixed:
+            return self._run(images, target)
+        targets = [None] * len(images) if target is None else np.broadcast_to(target, len(images))[:, None]
+        runs = [self._run(image[None], wanted) for image, wanted in zip(images, targets, strict=True)]
+        return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+    def _run(self, images: Array, target: npt.ArrayLike | None) -> dict[str, Array]:
+        names = [value.name for value in self._session.get_outputs()]
+        feeds = {self.reference.image: images}
+        if target is not None:
+            feeds["target"] = np.asarray(target, np.int64)
+        return dict(zip(names, self._session.run(names, feeds), strict=True))
+
+
+def check_interface(net: Net) -> None:
+    """Original outputs first, then the two new ones; one input more; `saliency` is made of the gradient."""
+    original = [value.name for value in net.model.graph.output]
+    assert [value.name for value in net.explained.graph.output] == [*original, "saliency", "input_gradient"]
+    required = {value.name for value in net.explained.graph.input} - {t.name for t in net.explained.graph.initializer}
+    assert required == {net.reference.image}
+    onnx.checker.check_model(net.explained, full_check=True)
+    gradient, saliency = net.actual["input_gradient"], net.actual["saliency"]
+    assert gradient.shape == net.images.shape
+    assert gradient.dtype == saliency.dtype == np.float32
+    np.testing.assert_array_equal(saliency, np.abs(gradient).max(axis=1))
+
+
+def check_gradient(net: Net) -> None:
+    """The gradient of the predicted class's logit is that of float64."""
+    assert [int(result.target[0]) for result in net.expected] == net.actual[net.output].reshape(
+        len(net.images), -1
+    ).argmax(axis=1).tolist()
+    errors = [
+        relative(actual, result.gradient[0])
+        for actual, result in zip(net.actual["input_gradient"], net.expected, strict=True)
+    ]
+    assert np.median(errors) < MEDIAN, errors
+    assert max(errors) < WORST, errors
+
+
+def check_outputs(net: Net) -> None:
+    """What the model computed it still computes."""
+    original = session(net.model)
+    batches = [image[None] for image in net.images] if net.fixed else [net.images]
+    for name in [value.name for value in net.model.graph.output]:
+        before = np.concatenate([original.run([name], {net.reference.image: batch})[0] for batch in batches])
+        after = net.actual[name]
+        assert after.shape == before.shape
+        assert after.dtype == before.dtype
+        assert relative(after, before) < OUTPUTS
+        np.testing.assert_array_equal(
+            after.reshape(len(after), -1).argmax(axis=1), before.reshape(len(before), -1).argmax(axis=1)
+        )
+
+
+def check_targets(net: Net) -> None:
+    """-1 is the default; one class for all; one for each image."""
+    np.testing.assert_array_equal(net.run([-1])["input_gradient"], net.actual["input_gradient"])
+    images = net.images[:2]
+    for target in ([7], [3, 5][: len(images)]):
+        actual = net.run(target, images)["input_gradient"]
+        classes = np.broadcast_to(target, len(images))
+        for image, wanted, gradient in zip(images, classes, actual, strict=True):
+            assert relative(gradient, net.reference.explain(image[None], int(wanted)).gradient[0]) < WORST
+
+
+def check_deterministic(net: Net) -> None:
+    """Two exports are the same bytes."""
+    assert export(net.model, check=False).SerializeToString() == net.explained.SerializeToString()
+
+
+def check_deterministic_across_processes(net: Net, folder: Path) -> None:
+    """So are those of two processes, whose sets and dictionaries hash strings differently."""
+    onnx.save(net.model, folder / "net.onnx")
+    program = "import sys; from onnx_saliency.export import export; export(*sys.argv[1:], check=False)"
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", program, folder / "net.onnx", folder / f"{seed}.onnx"],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+        )
+    assert (folder / "1.onnx").read_bytes() == (folder / "2.onnx").read_bytes()
+
+
+def check_reference_evaluator(net: Net) -> None:
+    """The standard's own evaluator gives the same numbers: nothing hangs on ONNX Runtime."""
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {net.reference.image: net.images[:1], "target": np.array([-1])}
+    names = [net.output, "saliency", "input_gradient"]
+    for name, value in zip(names, ReferenceEvaluator(net.explained).run(names, feeds), strict=True):
+        assert relative(value, net.actual[name][:1]) < MEDIAN, name

@@ -1,0 +1,50 @@
+"""The gradient of nine well-known architectures with random weights, against float64."""
+
+import pytest
+from light import NAMES, light_model, random_images
+
+pytest.importorskip("onnxruntime")
+
+import net as nets
+
+INPUTS = {"vgg19": 1, "densenet121": 1}  # the slow ones; 3 for the others
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def net(request):
+    model = light_model(request.param)
+    return nets.Net(model, random_images(model, INPUTS.get(request.param, 3)))
+
+
+def test_interface(net):
+    nets.check_interface(net)
+
+
+def test_gradient(net):
+    nets.check_gradient(net)
+
+
+def test_outputs_are_unchanged(net):
+    nets.check_outputs(net)
+
+
+def test_targets(net):
+    nets.check_targets(net)
+
+
+def test_export_is_deterministic(net):
+    nets.check_deterministic(net)
+
+
+@pytest.fixture(scope="module")
+def shufflenet():
+    model = light_model("shufflenet")
+    return nets.Net(model, random_images(model, 1))
+
+
+def test_export_is_deterministic_across_processes(shufflenet, tmp_path):
+    nets.check_deterministic_across_processes(shufflenet, tmp_path)
+
+
+def test_reference_evaluator(shufflenet):
+    nets.check_reference_evaluator(shufflenet)

@@ -1,0 +1,74 @@
+"""Every command of README.md and docs/ works as written, in a folder with a model, a picture and labels.
+
+Blocks fenced ```sh and ```python run here, those of one file in order; ```sh setup is what continuous integration
+runs (.ci/run); ```sh long takes minutes or needs PyTorch: it is run by hand, and here with small arguments.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "models" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(sh|python)[ ]?(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+PROGRAM = Path(sys.executable).parent / "onnx-saliency"
+
+
+def blocks(kind: str, mark: str = "") -> list[tuple[Path, str]]:
+    found = [(path, *match) for path in DOCS for match in FENCE.findall(path.read_text("utf-8"))]
+    return [(path, text) for path, k, m, text in found if (k, m) == (kind, mark)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "models" / "default.onnx", tmp_path / "net.onnx")
+    shutil.copy(ROOT / "models" / "labels.txt", tmp_path / "labels.txt")
+    shutil.copy(ROOT / "models" / "pictures" / "cat.jpg", tmp_path / "dog.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_run_as_written(path: Path, folder: Path) -> None:
+    commands = [line for file, text in blocks("sh") if file == path for line in text.strip().splitlines()]
+    code = "\n".join(text for file, text in blocks("python") if file == path)
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "onnx-saliency", f"{path.name} shows a command this test does not know: {command}"
+        done = subprocess.run([PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_long_commands_name_tools_and_options_that_exist() -> None:
+    for path, text in blocks("sh", "long"):
+        for line in text.strip().splitlines():
+            program, tool, *arguments = shlex.split(line)
+            source = (ROOT / tool).read_text("utf-8")
+            assert program == "python"
+            for option in (argument for argument in arguments if argument.startswith("--")):
+                name = option[2:].replace("-", "_")
+                assert option in source or f"{name}:" in source, f"{path.name}: {tool} has no option {option}"
+
+
+def test_bench_prints_forward_gradient_and_ratio(folder: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "bench.py", folder / "net.onnx", "--runs", "2", "--threads", "1"]
+    written = folder / "bench.md"
+    subprocess.run([*command, "--markdown", written], check=True, capture_output=True)
+    header, _, row = written.read_text("utf-8").splitlines()
+    assert "ratio" in header
+    assert row.startswith("| net | 1 | 1 |")
+
+
+def test_every_picture_shown_exists() -> None:
+    for path in DOCS:
+        for target in re.findall(r"!?\[[^\]]*\]\(([^)#]+)\)", path.read_text("utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name} points to {target}"
