@@ -10,7 +10,9 @@ After Simonyan, Vedaldi, Zisserman 2013, "Deep Inside Convolutional Networks".
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from onnx_saliency.errors import (
@@ -63,6 +65,17 @@ __all__ = [
     "export",
     "preset",
 ]
+
+
+class _Package(ModuleType):
+    """Importing the room `export/` would bind the module over the verb `export`: the verb stays."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _LAZY or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

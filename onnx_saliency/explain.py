@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.errors import ImageError, ModelError, TargetError
+from onnx_saliency.errors import ImageError, LabelError, ModelError, SaliencyError, TargetError
 from onnx_saliency.export import Explained, check_export, explain_model, read_metadata
 from onnx_saliency.export.explained import CHOSEN, GRADIENT, LOGITS, SALIENCY, TARGET, Score
 from onnx_saliency.graph import ModelSource
@@ -59,7 +59,12 @@ class Explanation:
 
     @cached_property
     def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
-        """The saliency in each picture's own pixels (H, W), resize and crop undone; 0 where nothing was seen."""
+        """The saliency in each picture's own pixels (H, W), resize and crop undone; 0 where nothing was seen.
+
+        Of an array, which has no picture, the saliency as it is.
+        """
+        if not self.placements:
+            return tuple(self.saliency)
         return tuple(place.restore(values) for place, values in zip(self.placements, self.saliency, strict=True))
 
 
@@ -78,9 +83,11 @@ class Explainer:
         threads: threads within an operator.
         score: "logit", as in the paper, or "probability".
         batch_size: pictures a run, where the model leaves it open.
+        feeds: values of the model's other inputs, the same for every run.
 
     Raises:
         ModelError: the model cannot be read, explained or run.
+        ImageError: a preprocessing that makes no sense.
         LabelError: the labels do not fit the model's classes.
         ProviderError: no such provider.
     """
@@ -98,7 +105,10 @@ class Explainer:
         threads: int | None = None,
         score: Score = "logit",
         batch_size: int = 16,
+        feeds: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
+        if batch_size < 1:
+            raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
         explained = explain_model(model, method=method, score=score, input=input, output=output, details=True)
         check_export(explained)
         classifier = explained.classifier
@@ -115,7 +125,7 @@ class Explainer:
         stored = read_metadata(classifier.model.metadata_props)
         self.preprocess, self.preprocess_source = _choose_preprocess(preprocess, stored, classifier.size)
         self.session = Session(explained.model, providers=providers, threads=threads)
-        _check_other_inputs(self.session, self._input)
+        self._feeds = _other_inputs(self.session, self._input, feeds or {})
         self.classes = classifier.classes
         self.labels = _choose_labels(labels, stored, self.classes)
 
@@ -146,6 +156,7 @@ class Explainer:
         Raises:
             ImageError: a picture that cannot be read, or an array of another shape than the network's.
             TargetError: a class that the model does not have, or another number of targets than images.
+            ModelError: the runtime refuses the images, or the network makes NaN of one.
         """
         pictures: tuple[Picture, ...] = ()
         placements: tuple[Placement, ...] = ()
@@ -159,6 +170,7 @@ class Explainer:
             for start in range(0, len(array), self.batch_size)
         ]
         logits, chosen, saliency, gradient = (np.concatenate(part) for part in zip(*parts, strict=True))
+        _check_finite(saliency, [picture.name for picture in pictures])
         return Explanation(
             saliency, gradient.astype(np.float32), logits.astype(np.float32), chosen, pictures, placements
         )
@@ -178,7 +190,8 @@ class Explainer:
         if self.batch is not None and count < self.batch:
             fill = [0] * (self.batch - count)
             array, targets = np.concatenate([array, array[fill]]), np.concatenate([targets, targets[fill]])
-        results = self.session.run({self._input: array, TARGET: targets}, [LOGITS, CHOSEN, SALIENCY, GRADIENT])
+        feeds = {**self._feeds, self._input: array, TARGET: targets}
+        results = self.session.run(feeds, [LOGITS, CHOSEN, SALIENCY, GRADIENT])
         return [result[:count] for result in results]
 
     def _check_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -192,9 +205,18 @@ class Explainer:
                 f"An array of shape {list(array.shape)} was given; the network takes [{', '.join(wanted)}] "
                 f"({self.layout}), already in its own range. Give pictures to have them prepared."
             )
-        if not np.isfinite(batch).all():
-            raise ImageError("The array holds NaN or infinite values; the map would be NaN throughout.")
-        return np.ascontiguousarray(batch, dtype=self._dtype)
+        if batch.dtype.kind not in "fiub":
+            raise ImageError(f"The array holds {batch.dtype}, not real numbers.")
+        with np.errstate(over="ignore", invalid="ignore"):  # judged below
+            made = np.ascontiguousarray(batch, dtype=self._dtype)
+        if not np.isfinite(batch).all() or not np.isfinite(made).all():
+            raise ImageError(f"The array holds values that are NaN or infinite in {self._dtype}; so would the map be.")
+        if made.dtype.kind in "iu" and not np.array_equal(made, batch):
+            low, high = np.iinfo(made.dtype).min, np.iinfo(made.dtype).max
+            raise ImageError(
+                f"The network takes whole numbers from {low} to {high} ({made.dtype}); the array has others."
+            )
+        return made
 
     def _read(self, images: Any) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
         sources = list(images) if isinstance(images, list | tuple) else [images]
@@ -217,20 +239,25 @@ class Explainer:
     def _targets(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
         if target is None:
             return np.full(count, _PREDICTED, dtype=np.int64)
-        single = isinstance(target, int | str | np.integer)
-        given: list[Any] = [target] * count if single else list(target)  # type: ignore[arg-type]
+        several = isinstance(target, Sequence | np.ndarray) and not isinstance(target, str) and np.ndim(target) != 0
+        given: list[Any] = list(target) if several else [target] * count  # type: ignore[arg-type]
         if len(given) != count:
             raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
         indices = [self._class_of(item) for item in given]
-        beyond = sorted({i for i in indices if i < 0 or (self.classes is not None and i >= self.classes)})
+        last = (self.classes or 2**31) - 1
+        beyond = sorted({index for index in indices if not 0 <= index <= last})
         if beyond:
-            raise TargetError(
-                f"No class {', '.join(map(str, beyond))}: the model has {self.classes} classes, 0 to "
-                f"{(self.classes or 0) - 1}. None explains the predicted class."
+            known = (
+                "classes count from 0" if self.classes is None else f"the model has {self.classes} classes, 0 to {last}"
             )
+            raise TargetError(f"No class {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
         return np.array(indices, dtype=np.int64)
 
-    def _class_of(self, target: int | str) -> int:
+    def _class_of(self, target: Any) -> int:
+        if isinstance(target, np.ndarray) and target.ndim == 0:
+            target = target[()]
+        if not isinstance(target, int | np.integer | str) or isinstance(target, bool):
+            raise TargetError(f"A target is the number or name of a class, not {target!r}.")
         if not isinstance(target, str):
             return int(target)
         if self.labels is None:
@@ -252,6 +279,8 @@ def _choose_preprocess(
     if isinstance(given, Preprocess):
         return given, "given"
     if given is not None:
+        if not isinstance(given, str):
+            raise ImageError(f"preprocess is a Preprocess or the name of a preset, not {type(given).__name__}.")
         return preset(given, known), "given"
     if "preprocess" in stored:
         return Preprocess.from_json(stored["preprocess"]), "stored in the model"
@@ -264,16 +293,42 @@ def _choose_labels(
     if given is None:
         if "labels" not in stored:
             return None
-        names = json.loads(stored["labels"])
+        names = _stored_labels(stored["labels"])
     else:
         names = read_labels(Path(given)) if isinstance(given, str | os.PathLike) else list(given)
     return Labels.fit(names, classes if classes is not None else len(names))
 
 
-def _check_other_inputs(session: Session, image: str) -> None:
-    others = [name for name in session.inputs if name != image]
-    if others:
-        raise ModelError(
-            f"Besides the image the model needs {', '.join(map(repr, others))}, for which there are no values. "
-            "Give them defaults (initializers) in the model."
-        )
+def _stored_labels(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise LabelError(f"The labels stored in the model are no JSON list of names: {text[:80]!r}. Give labels.")
+    return names
+
+
+def _check_finite(saliency: npt.NDArray[np.float32], names: Sequence[str]) -> None:
+    broken = [i for i, values in enumerate(saliency) if not np.isfinite(values).all()]
+    if broken:
+        listed = ", ".join(names[i] if names else str(i) for i in broken)
+        raise ModelError(f"The network computes NaN or infinity: the gradient of image {listed} is not finite.")
+
+
+def _other_inputs(session: Session, image: str, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+    """Return values of the inputs besides the image, in the types that the model states."""
+    missing = [name for name in session.inputs if name not in feeds and name != image]
+    unknown = [name for name in feeds if name not in session.inputs or name == image]
+    if missing or unknown:
+        wrong = [f"there is no value for input {name!r}" for name in missing]
+        wrong += [f"the model has no input {name!r} besides the image" for name in unknown]
+        raise ModelError(f"Inputs besides the image: {'; '.join(wrong)}. Give each one its value in feeds.")
+    return {name: _as_input(name, value, session) for name, value in feeds.items()}
+
+
+def _as_input(name: str, value: npt.ArrayLike, session: Session) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value, dtype=session.dtype(name))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"The value for input {name!r} cannot be read as {session.dtype(name)}: {error}.") from error

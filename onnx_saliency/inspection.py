@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onnx_saliency.backward import find_path, find_rule, is_expanded
-from onnx_saliency.export import read_metadata
+import onnx_ir as ir
+
+from onnx_saliency.backward import GRADIENT, find_path, find_rule, is_expanded, is_straight_through
+from onnx_saliency.errors import ExportError, ModelError
+from onnx_saliency.export import build_explained, read_metadata
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
 
@@ -35,6 +38,8 @@ class Inspection:
         opset: (as it came, as it is written).
         preprocess: what the model states, None if nothing.
         multiply_accumulates: of one forward pass over one image.
+        straight_through: how many nodes between image and score round, and are differentiated as if they did not.
+        refusal: why the model cannot be explained, None if it can.
     """
 
     model: str
@@ -50,11 +55,13 @@ class Inspection:
     parameters: int
     multiply_accumulates: int
     operators: tuple[Operator, ...]
+    straight_through: int = 0
+    refusal: str | None = None
 
     @property
     def explainable(self) -> bool:
-        """Whether every operator between image and score has a backward rule."""
-        return not any(operator.without_rule for operator in self.operators)
+        """Whether the score can be carried back to the image."""
+        return self.refusal is None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -71,6 +78,8 @@ class Inspection:
         yield "preprocessing", self.preprocess or "not stated in the model; give it with --preprocess"
         yield "parameters", f"{self.parameters / 1e6:.2f} million"
         yield "forward pass", f"{self.multiply_accumulates / 1e9:.2f} G multiply-accumulates an image"
+        if self.straight_through:
+            yield "quantised", f"{self.straight_through} nodes round; their gradient is the straight-through estimate"
 
     def operator_rows(self) -> Iterator[tuple[str, str, str, str]]:
         """One row an operator; nodes without a rule are named."""
@@ -103,8 +112,10 @@ def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, ou
         opset=(opset, graph.opset_imports[""]),
         preprocess=_preprocess(classifier),
         parameters=parameters(graph),
-        multiply_accumulates=multiply_accumulates(graph),
+        multiply_accumulates=multiply_accumulates(graph) // (classifier.batch or 1),
         operators=tuple(_operators(classifier)),
+        straight_through=sum(is_straight_through(node) for node in _path(classifier)),
+        refusal=_refusal(classifier, original),  # last: it writes into the graph
     )
 
 
@@ -115,9 +126,22 @@ def _preprocess(classifier: Classifier) -> str | None:
     return None if stored is None else str(Preprocess.from_json(stored))
 
 
+def _path(classifier: Classifier) -> Sequence[ir.Node]:
+    return find_path(classifier.model.graph, [classifier.score], [classifier.image]).nodes
+
+
+def _refusal(classifier: Classifier, original: ir.Model) -> str | None:
+    """Explain it: a rule can be there and not serve a node, or the score not depend on the image."""
+    try:
+        build_explained(classifier, original, GRADIENT)
+    except (ModelError, ExportError) as error:
+        return str(error)
+    return None
+
+
 def _operators(classifier: Classifier) -> Iterator[Operator]:
     graph = classifier.model.graph
-    path = find_path(graph, [classifier.score], [classifier.image]).nodes
+    path = _path(classifier)
     total = Counter(node.op_type for node in graph)
     on_path = Counter(node.op_type for node in path)
     for name in sorted(total):

@@ -77,26 +77,27 @@ def families() -> list[str]:
     import torchvision
 
     def size(build: Any) -> int:
-        with torch.device("meta"):
-            return sum(p.numel() for p in build().parameters())
+        with torch.device("meta"):  # no memory, no time
+            return sum(parameter.numel() for parameter in build().parameters())
 
-    smallest: dict[str, tuple[int, str]] = {}
-    for module in timm.list_modules():
-        for name in timm.list_models(module=module):
-            try:
-                count = size(lambda name=name: timm.create_model(name))
-            except Exception as error:
-                Console(stderr=True).print(f"[dim]timm/{name}: {str(error).splitlines()[0]}[/]")
-                continue
-            if module not in smallest or count < smallest[module][0]:
-                smallest[module] = (count, f"timm/{name}")
+    builders = {
+        f"timm/{name}": (module, lambda name=name: timm.create_model(name))
+        for module in timm.list_modules()
+        for name in timm.list_models(module=module)
+    }
     for name in torchvision.models.list_models(module=torchvision.models):
-        build = torchvision.models.get_model_builder(name)
-        key = f"torchvision.{build.__module__}"
-        count = size(lambda build=build: build(weights=None))
-        if key not in smallest or count < smallest[key][0]:
-            smallest[key] = (count, f"torchvision/{name}")
-    return [name for _, name in sorted(smallest.values(), key=lambda entry: entry[1])]
+        builder = torchvision.models.get_model_builder(name)
+        arguments = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        builders[f"torchvision/{name}"] = (builder.__module__, lambda b=builder, a=arguments: b(weights=None, **a))
+    smallest: dict[str, tuple[int, str]] = {}
+    for net, (module, builder) in builders.items():
+        try:
+            entry = (size(builder), net)
+        except Exception as error:  # a net that cannot be built without its weights
+            Console(stderr=True).print(f"[dim]{net}: {first_line(error)}[/]")
+            continue
+        smallest[module] = min(smallest.get(module, entry), entry)
+    return sorted(net for _, net in smallest.values())
 
 
 def build(net: str) -> tuple[Any, list[int]]:
@@ -151,9 +152,7 @@ def run_one(net: str, exporter: str, folder: Path) -> Outcome:
     path = folder / f"{net.replace('/', '-')}.{exporter}.onnx"
     outcome = Outcome(net, exporter, "export")
     try:
-        torch.onnx.export(
-            module, (inputs[0],), str(path), dynamo=exporter == "dynamo", opset_version=18, verbose=False
-        )
+        torch.onnx.export(module, (inputs[0],), str(path), dynamo=exporter == "dynamo", opset_version=18, verbose=False)
     except Exception as error:
         outcome.reason = first_line(error)
         return outcome
@@ -268,7 +267,9 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def main(
-    nets: Annotated[list[str] | None, typer.Argument(help="timm/NAME or torchvision/NAME; all families without.")] = None,
+    nets: Annotated[
+        list[str] | None, typer.Argument(help="timm/NAME or torchvision/NAME; all families without.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for models, results.json and table.md.")] = Path("zoo"),
     limit: Annotated[int, typer.Option(help="Seconds a net may take.")] = 300,
     exporter: Annotated[list[str], typer.Option(help="dynamo, torchscript.")] = list(EXPORTERS),  # noqa: B006
@@ -287,7 +288,10 @@ def main(
     if nets:
         outcomes = [o for o in outcomes if o.net not in nets]
     done = {(o.net, o.exporter) for o in outcomes}
-    for net in nets or families():
+    listing = out / "families.json"
+    if not nets and not listing.exists():
+        listing.write_text(json.dumps(families(), indent=1))
+    for net in nets or json.loads(listing.read_text()):
         for name in exporter:
             if (net, name) in done:
                 continue

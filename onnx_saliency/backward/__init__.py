@@ -4,7 +4,7 @@ Knows nothing of images or of what the gradient is for.
 """
 
 from onnx_saliency.backward import rules
-from onnx_saliency.backward.registry import classify, find_rule, is_expanded, supported
+from onnx_saliency.backward.registry import classify, find_rule, is_expanded, is_straight_through, supported
 from onnx_saliency.backward.relu import GRADIENT, Policy
 from onnx_saliency.backward.tensor import Tape, Tensor, op
 from onnx_saliency.backward.walk import Path, backward, check_rules, find_path
@@ -21,6 +21,7 @@ __all__ = [
     "find_path",
     "find_rule",
     "is_expanded",
+    "is_straight_through",
     "op",
     "rules",
     "supported",

@@ -13,21 +13,27 @@ A rule is a function of the forward node and the gradient of its output,
         return dy * (1 - n.y * n.y)
 
 that returns the gradient of each input: one Tensor for a single input, else a tuple in the order of
-the inputs, None where there is none. A rule writes no broadcasting and no accumulation; the walk
+the inputs, None where there is none. Control flow also reads values that are no inputs of its node:
+its rules return gradients by value, in the values' own shapes. A rule writes no broadcasting and no accumulation; the walk
 does both, once for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 
+from onnx_saliency.backward.codes import dequantised, real
 from onnx_saliency.backward.tensor import Tape, Tensor
+from onnx_saliency.graph.quantised import MICROSOFT, quantiser_of
 
-Gradients = Tensor | None | Sequence[Tensor | None]
+if TYPE_CHECKING:
+    from onnx_saliency.backward.relu import Policy
+
+Gradients = Tensor | None | Sequence[Tensor | None] | Mapping[ir.Value, Tensor]
 Rule = Callable[["Call", Tensor], Gradients]
 
 _RULES: dict[str, Rule] = {}
@@ -35,6 +41,8 @@ _ZERO: set[str] = set()
 _EXPANDED: set[str] = set()
 _REFUSED: dict[str, str] = {}
 _BROADCASTING: set[str] = set()
+_CONTRIB: dict[str, Rule] = {}
+_STRAIGHT_THROUGH: set[str] = set()
 
 
 class Call:
@@ -42,15 +50,29 @@ class Call:
 
     Attributes:
         node: the forward node.
+        op_type: the standard operator whose schema and rule it has.
         inputs: its inputs, None for an optional one left out.
         dys: the gradients of its outputs, None for one that the score does not depend on.
+        reached: all values that the walk wants the gradient of, where the node holds graphs of its own.
+        policy: the walk's, for those graphs.
     """
 
-    def __init__(self, node: ir.Node, tape: Tape, dys: Sequence[Tensor | None], needed: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        node: ir.Node,
+        tape: Tape,
+        dys: Sequence[Tensor | None],
+        needed: Sequence[bool],
+        reached: Container[ir.Value] = (),
+        policy: Policy | None = None,
+    ) -> None:
         self.node = node
+        self.op_type = node.op_type
         self.tape = tape
         self.dys = dys
         self.needed = needed
+        self.reached = reached
+        self.policy = policy
 
     @property
     def inputs(self) -> list[Tensor | None]:
@@ -64,14 +86,32 @@ class Call:
 
     @property
     def y(self) -> Tensor:
-        """The first output."""
-        return self.tape.read(self.node.outputs[0])
+        """The first output; one that ends in a quantiser as the real number of its code.
+
+        To read it before it is quantised would keep a runtime from computing the group in whole
+        numbers, and so change what the model gives.
+        """
+        value = self.node.outputs[0]
+        quantiser = quantiser_of(value)
+        if quantiser is None:
+            return real(self.tape.read(value)) if is_whole(value) else self.tape.read(value)
+        code = Call(quantiser, self.tape, [None], [])
+        q = self.tape.read(quantiser.outputs[0])
+        y = dequantised(q, code.input(1), code.optional(2), code["axis"], code["block_size"] or 0)
+        y.value.shape = value.shape
+        return y
 
     def input(self, index: int) -> Tensor:
-        """Input `index`, which the operator requires."""
+        """Input `index`, which the operator requires; a code that carries a gradient as a real number."""
         value = self.node.inputs[index]
         assert value is not None, f"{self.node.op_type} has no input {index}"
-        return self.tape.read(value)
+        tensor = self.tape.read(value)
+        return real(tensor) if is_whole(value) and value.dtype in self._codes() else tensor
+
+    def _codes(self) -> set[ir.DataType | None]:
+        """Types of the codes that carry a gradient here; what they are compared with is of their type."""
+        inputs = zip(self.node.inputs, self.needed, strict=False)
+        return {value.dtype for value, needed in inputs if needed and value is not None and is_whole(value)}
 
     def optional(self, index: int) -> Tensor | None:
         """Input `index`, None where it is left out."""
@@ -92,7 +132,7 @@ class Call:
             return attribute.as_string() if attribute.type == ir.AttributeType.STRING else attribute.value
         graph = self.node.graph
         assert graph is not None
-        schema = onnx.defs.get_schema(self.node.op_type, graph.opset_imports[""])
+        schema = onnx.defs.get_schema(self.op_type, graph.opset_imports[""])
         default = schema.attributes[name].default_value if name in schema.attributes else None
         if default is None or default.type == onnx.AttributeProto.UNDEFINED:
             return None
@@ -100,21 +140,29 @@ class Call:
         return value.decode() if isinstance(value, bytes) else value
 
 
-def rule(*op_types: str, broadcasts: bool = False) -> Callable[[Rule], Rule]:
+def rule(
+    *op_types: str, broadcasts: bool = False, straight_through: bool = False, domain: str = ""
+) -> Callable[[Rule], Rule]:
     """Declare the backward rule of these operators.
 
     Args:
-        op_types: operators of the standard domain.
+        op_types: operators of one domain.
         broadcasts: the operator stretches its inputs to a common shape; the walk sums the
             gradients back to the inputs' own shapes.
+        straight_through: the operator rounds, and its rule takes the rounding for the identity; its
+            first output, whole numbers, carries a gradient, and no other output does.
+        domain: the standard one, or the one of onnxruntime's own operators.
     """
+    rules = _CONTRIB if domain == MICROSOFT else _RULES
 
     def register(function: Rule) -> Rule:
         for op_type in op_types:
-            assert op_type not in _RULES, f"two rules for {op_type}"
-            _RULES[op_type] = function
+            assert op_type not in rules, f"two rules for {op_type}"
+            rules[op_type] = function
             if broadcasts:
                 _BROADCASTING.add(op_type)
+            if straight_through:
+                _STRAIGHT_THROUGH.add(op_type)
         return function
 
     return register
@@ -168,7 +216,13 @@ def refusal(node: ir.Node) -> str | None:
 
 def find_rule(node: ir.Node) -> Rule | None:
     """Return the rule of `node`, None where there is none."""
-    return _RULES.get(node.op_type) if node.domain == "" else None
+    rules = {"": _RULES, MICROSOFT: _CONTRIB}.get(node.domain, {})
+    return rules.get(node.op_type)
+
+
+def rule_of(op_type: str) -> Rule:
+    """Return the rule of a standard operator that has one."""
+    return _RULES[op_type]
 
 
 def broadcasts(node: ir.Node) -> bool:
@@ -176,6 +230,29 @@ def broadcasts(node: ir.Node) -> bool:
     return node.op_type in _BROADCASTING
 
 
+def is_straight_through(node: ir.Node) -> bool:
+    """Whether `node` rounds, and its rule takes the rounding for the identity."""
+    return node.op_type in _STRAIGHT_THROUGH and find_rule(node) is not None
+
+
+def carries(node: ir.Node, reached: Container[ir.Value]) -> Sequence[ir.Value]:
+    """Outputs of `node` that carry a gradient, where those among its inputs do that are `reached`.
+
+    Floats do; whole numbers do where they are codes: those that a straight-through operator makes,
+    and what other operators make of codes, as far as they are not piecewise constant.
+    """
+    if is_straight_through(node):
+        return node.outputs[:1]
+    of_codes = any(value is not None and value in reached and is_whole(value) for value in node.inputs)
+    codes = {node.outputs[0].dtype} if of_codes and node.op_type not in _ZERO else set()
+    return [value for value in node.outputs if not is_whole(value) or value.dtype in codes]
+
+
+def is_whole(value: ir.Value) -> bool:
+    """Whether the elements are known to be no floats."""
+    return value.dtype is not None and not value.dtype.is_floating_point()
+
+
 def supported() -> list[str]:
-    """Names of all operators that gradients pass through or stop at by rule, sorted."""
+    """Names of all standard operators that gradients pass through or stop at by rule, sorted."""
     return sorted(_RULES)

@@ -7,16 +7,18 @@ reaches one value on several ways is added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnx_saliency.backward.broadcasting import unbroadcast
-from onnx_saliency.backward.registry import Call, Rule, broadcasts, find_rule, refusal
+from onnx_saliency.backward.registry import Call, Rule, broadcasts, carries, find_rule, refusal
 from onnx_saliency.backward.relu import GRADIENT, Policy
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
 from onnx_saliency.errors import UnsupportedOperatorError
+from onnx_saliency.graph.control_flow import Body, bodies, captured
+from onnx_saliency.graph.writer import subgraphs
 
 
 @dataclass(frozen=True)
@@ -27,35 +29,69 @@ class Path:
     reached: frozenset[ir.Value]
 
 
-def find_path(graph: ir.Graph, outputs: Iterable[ir.Value], wrt: Iterable[ir.Value]) -> Path:
-    """Return the nodes that depend on `wrt` and that `outputs` depend on."""
-    reached = set(wrt)
-    forward = []
-    for node in graph:
-        if any(value in reached for value in node.inputs) and not _stops(node):
-            forward.append(node)
-            reached.update(node.outputs)
-    wanted = set(outputs)
-    path = []
-    for node in reversed(forward):
-        if any(value in wanted for value in node.outputs):
-            path.append(node)
-            wanted.update(value for value in node.inputs if value is not None)
+def find_path(
+    graph: ir.Graph,
+    outputs: Iterable[ir.Value],
+    wrt: Iterable[ir.Value],
+    carried: Sequence[tuple[ir.Value, ir.Value]] = (),
+) -> Path:
+    """Return the nodes that depend on `wrt` and that `outputs` depend on.
+
+    Args:
+        graph: a model's graph, or that of a branch or a loop.
+        outputs: where paths end.
+        wrt: where they begin.
+        carried: for a loop, pairs (input, output): a path goes on from the output to the input of the next pass.
+    """
+    reached, forward, more = set(wrt), list[ir.Node](), True
+    while more:
+        forward = []
+        for node in graph:
+            outputs_reached = carries(node, reached) if any(value in reached for value in reads(node)) else ()
+            if outputs_reached:
+                forward.append(node)
+                reached.update(outputs_reached)
+        more = not reached.issuperset(again := {taken for taken, given in carried if given in reached})
+        reached |= again
+    wanted, path, more = set(outputs), list[ir.Node](), True
+    while more:
+        path = []
+        for node in reversed(forward):
+            if any(value in wanted for value in node.outputs):
+                path.append(node)
+                wanted.update(reads(node))
+        more = not wanted.issuperset(again := {given for taken, given in carried if taken in wanted})
+        wanted |= again
     return Path(tuple(reversed(path)), frozenset(reached & wanted))
 
 
-def _stops(node: ir.Node) -> bool:
-    """Whether no gradient can pass: all outputs are integers, booleans or strings."""
-    return all(value.dtype is not None and not value.dtype.is_floating_point() for value in node.outputs)
+def reads(node: ir.Node) -> list[ir.Value]:
+    """What `node` depends on: its inputs, and what its branches or its body take from outside."""
+    return [value for value in node.inputs if value is not None] + captured(*subgraphs(node))
+
+
+def path_inside(body: Body, reached: Container[ir.Value]) -> Path:
+    """Return the part of a path that runs through a branch or the body of a loop; `reached` is the path's outside."""
+    wrt = [value for value in captured(body.graph) if value in reached]
+    wrt += [taken for value, taken in body.inputs if value in reached]
+    return find_path(body.graph, [given for value, given in body.outputs if value in reached], wrt, body.carried)
+
+
+def nodes_on(path: Path) -> Iterator[ir.Node]:
+    """The nodes of `path`, each followed by those on the path inside its branches or its body."""
+    for node in path.nodes:
+        yield node
+        for body in bodies(node):
+            yield from nodes_on(path_inside(body, path.reached))
 
 
 def check_rules(path: Path, policy: Policy = GRADIENT) -> None:
-    """Raise for all nodes of `path` without a rule at once.
+    """Raise for all nodes of `path` without a rule at once, those inside branches and loops too.
 
     Raises:
         UnsupportedOperatorError: with each node, operator and opset.
     """
-    missing = [node for node in path.nodes if _rule(node, policy) is None]
+    missing = [node for node in nodes_on(path) if _rule(node, policy) is None]
     if missing:
         raise UnsupportedOperatorError(
             f"{len(missing)} node(s) between the image and the score have no backward rule:\n"
@@ -125,9 +161,11 @@ def _apply(
     needed = [value in path.reached for value in node.inputs]
     function = _rule(node, policy)
     assert function is not None  # check_rules has seen every node
-    call = Call(node, tape, dys, needed)
+    call = Call(node, tape, dys, needed, path.reached, policy)
     dy = next(dy for dy in dys if dy is not None)
     result = function(call, dy)
+    if isinstance(result, Mapping):
+        return list(result.items())
     gradients = [result] if isinstance(result, Tensor) or result is None else list(result)
     found = []
     for value, gradient, wanted in zip(node.inputs, gradients, needed, strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import Annotated
@@ -44,9 +45,12 @@ def _options(
 
 def main() -> None:
     """Run the command line: errors on the error stream, exit code 0, 1 (some inputs failed) or 2."""
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be text, nor a terminal know every letter
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: note(f"warning: {message}")
     try:
-        app()
+        app(prog_name="onnx-saliency")  # also when started as a module
     except SaliencyError as error:
         fail(str(error))
         sys.exit(FAILED)

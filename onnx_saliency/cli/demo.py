@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from onnx_saliency.cli.console import out, print_table
 
@@ -42,6 +43,6 @@ def demo(
         ],
         numbers=("probability",),
     )
-    out.print(f"\nOne page to look at: [bold]{output_folder / 'index.html'}[/]", soft_wrap=True)
-    out.print(f"All on one picture:  [bold]{output_folder / 'sheet.png'}[/]", soft_wrap=True)
-    out.print(f"The explained model: [bold]{output_folder / 'default.saliency.onnx'}[/]", soft_wrap=True)
+    out.print(f"\nOne page to look at: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
+    out.print(f"All on one picture:  [bold]{escape(str(output_folder / 'sheet.png'))}[/]", soft_wrap=True)
+    out.print(f"The explained model: [bold]{escape(str(output_folder / 'default.saliency.onnx'))}[/]", soft_wrap=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
@@ -33,6 +35,7 @@ def explain(
     channels: options.Channels = None,
     size: options.Size = None,
     input: options.Input = None,
+    feed: options.Feeds = None,
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
@@ -45,12 +48,14 @@ def explain(
 
     Example: onnx-saliency explain net.onnx dog.jpg --labels names.txt --preprocess imagenet
     """
+    from onnx_saliency.errors import ImageError
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import find_pictures, read_picture
-    from onnx_saliency.report.results import Results
+    from onnx_saliency.report.results import Results, is_result
 
-    sources = find_pictures(images)
-    results = Results(output_folder)
+    sources = [path for path in find_pictures(images) if str(path) in images or not is_result(path, output_folder)]
+    if not sources:
+        raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
     explainer = Explainer(
         model,
         method=method,
@@ -61,16 +66,16 @@ def explain(
         providers=provider,
         threads=threads,
         batch_size=batch_size,
+        feeds=options.feeds(feed),
     )
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size
     )
-    wanted = int(target) if target is not None and target.lstrip("-").isdigit() else target
+    wanted = int(target) if target is not None and re.fullmatch(r"-?[0-9]+", target) else target
     explainer.check_target(wanted)
+    results = Results(output_folder)
     note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
     note(f"running on {explainer.provider}")
-
-    from onnx_saliency.errors import ImageError
 
     failed = []
     for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
@@ -94,7 +99,7 @@ def explain(
             [_cells(row) for row in results.rows],
             numbers=("probability", "logit"),
         )
-        out.print(f"\nAll of it on one page: [bold]{output_folder / 'index.html'}[/]", soft_wrap=True)
+        out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
     if failed:
         raise typer.Exit(PARTIAL)
 

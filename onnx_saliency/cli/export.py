@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import out, print_json
+
+if TYPE_CHECKING:
+    from onnx_saliency.images import Preprocess
 
 
 def export(
@@ -35,11 +40,12 @@ def export(
     """
     from onnx_saliency.errors import SaliencyError
     from onnx_saliency.export import export as export_model
-    from onnx_saliency.images import preset
 
     if score not in ("logit", "probability"):
         raise SaliencyError(f"--score is logit or probability, not {score!r}.")
-    path = output_file or model.with_suffix(".saliency.onnx")
+    if target is not None and require_target:
+        raise SaliencyError("Give --target or --require-target, not both.")
+    path = output_file or model.parent / f"{model.stem or 'model'}.saliency.onnx"
     export_model(
         model,
         path,
@@ -48,11 +54,18 @@ def export(
         target=target if target is not None else "required" if require_target else "default",
         input=input,
         output=output,
-        preprocess=preset(preprocess, (224, 224)) if preprocess else None,
+        preprocess=_recipe(preprocess) if preprocess else None,
         check=check,
     )
     size = path.stat().st_size
     if json:
         print_json({"model": str(model), "explained": str(path), "bytes": size, "method": method, "score": score})
     else:
-        out.print(f"{path}  {size / 1e6:.1f} MB, outputs saliency and input_gradient", soft_wrap=True)
+        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, outputs saliency and input_gradient", soft_wrap=True)
+
+
+def _recipe(name: str) -> Callable[[tuple[int | None, int | None]], Preprocess]:
+    """The preset for the network's size, 224 where that is open."""
+    from onnx_saliency.images import preset
+
+    return lambda size: preset(name, (size[0] or 224, size[1] or 224))

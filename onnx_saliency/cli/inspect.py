@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import FAILED, out, print_facts, print_json, print_table
@@ -34,6 +35,9 @@ def inspect(
             numbers=("nodes", "on the path"),
         )
         out.print()
-        out.print("[green]can be explained[/]" if found.explainable else "[red]cannot be explained[/]: see above")
+        if found.refusal is None:
+            out.print("[green]can be explained[/]")
+        else:
+            out.print(f"[red]cannot be explained[/]: {escape(found.refusal)}", soft_wrap=True)
     if not found.explainable:
         raise typer.Exit(FAILED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,15 @@ Providers = Annotated[
     typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+
+Feeds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feed",
+        metavar="NAME=VALUE",
+        help="Value of another input: a number, numbers by commas, or a .npy file.",
+    ),
+]
 
 Preset = Annotated[
     str | None,
@@ -71,8 +80,31 @@ def preprocessing(
     return replace(base, **changes)  # type: ignore[arg-type]  # Preprocess checks each value
 
 
+def feeds(given: list[str] | None) -> dict[str, Any]:
+    """Return the values of `--feed NAME=VALUE` by name.
+
+    Raises:
+        SaliencyError: no name, no number, or a file that is no array.
+    """
+    import numpy as np
+
+    values: dict[str, Any] = {}
+    for entry in given or ():
+        name, equals, value = entry.partition("=")
+        if not (name and equals and value):
+            raise SaliencyError(f"--feed takes NAME=VALUE, not {entry!r}.")
+        if not value.endswith(".npy"):
+            values[name] = _numbers(value, "--feed")
+            continue
+        try:
+            values[name] = np.load(value, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise SaliencyError(f"--feed {name}: {value} cannot be read as an array: {error}") from error
+    return values
+
+
 def _whole(text: str, option: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise SaliencyError(f"{option} takes a number of pixels or 'none', not {text!r}.")
     return int(text)
 

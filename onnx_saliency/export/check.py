@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.errors import ExportError
-from onnx_saliency.export.explained import Explained
+from onnx_saliency.errors import ExportError, ModelError
+from onnx_saliency.export.explained import TARGET, Explained
 from onnx_saliency.graph.opset import MIN_OPSET
 from onnx_saliency.runtime import Session
 
 _TOLERANCE = {"float16": 1e-2, "bfloat16": 1e-1, "double": 1e-10}
 _FLOAT32 = 1e-5  # the contract: equal to float rounding
+_USUAL = ((2, 224), (1, 224), (1, 299), (1, 256), (1, 128), (1, 64), (1, 32), (1, 28))  # batch, height and width
 
 
 def check_outputs(explained: Explained) -> dict[str, float]:
@@ -22,9 +23,9 @@ def check_outputs(explained: Explained) -> dict[str, float]:
     """
     before = Session(explained.original, providers=["cpu"])
     after = Session(explained.model, providers=["cpu"])
-    feeds = _random_inputs(before, explained.classifier.image)
-    expected = before.run(feeds)
-    actual = after.run(feeds, before.outputs)
+    feeds, expected = _run_original(before, explained.classifier.image)
+    required = {TARGET: np.array([-1])} if TARGET in after.inputs else {}
+    actual = after.run({**feeds, **required}, before.outputs)
     differences = {
         name: _difference(e, a) for name, e, a in zip(before.outputs, expected, actual, strict=True) if _is_float(e)
     }
@@ -49,41 +50,57 @@ def check_export(explained: Explained) -> None:
         check_outputs(explained)
 
 
+def _run_original(session: Session, image: ir.Value) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Return random inputs that the original runs on, and what it makes of them.
+
+    A model can state an open batch or size and still run on one only: usual ones are tried.
+    """
+    refused: ModelError | None = None
+    for batch, size in _USUAL:
+        feeds = _random_inputs(session, image, batch, size)
+        try:
+            return feeds, session.run(feeds)
+        except ModelError as error:
+            refused = refused or error
+    raise ExportError(
+        f"The models cannot be compared, because the original runs on none of the sizes tried: {refused} "
+        "Fix the height and width in the model, or export without the check."
+    ) from refused
+
+
 def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating)
 
 
 def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
     e, a = expected.astype(np.float64), actual.astype(np.float64)
-    if np.array_equal(e, a, equal_nan=True):
+    if e.shape != a.shape:
+        return np.inf
+    same = (e == a) | (np.isnan(e) & np.isnan(a))  # infinities too, of which there is no difference
+    if same.all():
         return 0.0
+    e, a = e[~same | np.isfinite(e)], a[~same | np.isfinite(e)]
     return float(np.linalg.norm(e - a) / max(np.linalg.norm(e), np.finfo(np.float32).tiny))
 
 
-def _random_inputs(session: Session, image: ir.Value) -> dict[str, np.ndarray]:
+def _random_inputs(session: Session, image: ir.Value, batch: int, size: int) -> dict[str, np.ndarray]:
+    """Values for all inputs; `batch` and `size` where the model leaves those of the image open."""
     rng = np.random.default_rng(0)
     feeds: dict[str, np.ndarray] = {}
     for name, value in session.inputs.items():
         dims = [dim if isinstance(dim, int) else None for dim in value.shape]
-        if name == image.name:  # two pictures of a usual size where the model leaves it open
-            dims = [dim or (2 if axis == 0 else 224) for axis, dim in enumerate(dims)]
+        if name == image.name:
+            dims = [dim or (batch if axis == 0 else size) for axis, dim in enumerate(dims)]
         shape = [dim or 1 for dim in dims]
-        dtype = _NUMPY[value.type]
+        dtype = session.dtype(name)
+        if dtype is None:
+            raise ExportError(
+                f"Input {name!r} is a {value.type}, of which no random one can be made to compare the models on. "
+                "Export without the check."
+            )
         feeds[name] = (
             rng.standard_normal(shape).astype(dtype)
             if np.issubdtype(dtype, np.floating)
             else rng.integers(0, 2 if dtype == np.bool_ else 100, shape).astype(dtype)
         )
     return feeds
-
-
-_NUMPY = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, op
-from onnx_saliency.errors import ExportError, ModelError
+from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, is_straight_through, op
+from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.export.metadata import read_metadata, write_metadata
 from onnx_saliency.export.score import chosen_class, class_scores, seed
 from onnx_saliency.graph import Classifier
@@ -26,6 +26,7 @@ Score = Literal["logit", "probability"]
 Target = Literal["default", "required"] | int
 
 TARGET, SALIENCY, GRADIENT, LOGITS, CHOSEN = "target", "saliency", "input_gradient", "saliency/logits", "saliency/class"
+_PREFIX = "saliency/"  # of all names that are added
 _SHAPE_BYTES = 1024  # constants of the backward part worth folding: shapes, axes, sizes
 
 
@@ -76,31 +77,36 @@ def build_explained(
     """
     graph, image = classifier.model.graph, classifier.image
     _check_names(graph, classifier, details)
+    _check_target(target, classifier.classes)
+    if score not in get_args(Score):
+        raise ExportError(f"The score is 'logit' or 'probability', not {score!r}.")
     result = classifier.output if score == "probability" else classifier.score
     if not find_path(graph, [result], [image]).nodes:
         raise ModelError(
             f"The score {result.name!r} does not depend on the input {image.name!r}: there is no gradient."
         )
 
-    tape = Tape("saliency/", _compute_type(result))
-    scores = class_scores(tape.read(result))
+    tape = Tape(_PREFIX, _compute_type(image))
+    scores = class_scores(tape.read(result), classifier.batch)
     chosen = chosen_class(scores, _target(graph, tape, target))
     cotangent = op.Reshape(seed(scores, chosen), op.Shape(tape.read(result)))
     (gradient,) = backward(graph, tape, {result: cotangent}, [image], policy)
-    assert gradient is not None  # the path is not empty, and every rule hands on to floats
+    if gradient is None:
+        raise ModelError(
+            f"The score {result.name!r} is piecewise constant in {image.name!r}: every way from the image to it passes "
+            "an operator of zero gradient, such as Round or Sign."
+        )
     saliency = op.ReduceMax(op.Abs(gradient), [classifier.channel_axis], keepdims=0)
     if saliency.dtype != ir.DataType.FLOAT:
         saliency = op.Cast(saliency, to=ir.DataType.FLOAT)
 
     outputs = {SALIENCY: saliency, GRADIENT: gradient}
     if details:
-        logits = class_scores(tape.read(classifier.score))
+        logits = class_scores(tape.read(classifier.score), classifier.batch)
         outputs |= {LOGITS: logits, CHOSEN: op.Add(chosen, op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO))}
-    changed = tuple(
-        node.name or node.outputs[0].name or node.op_type
-        for node in find_path(graph, [result], [image]).nodes
-        if node.op_type in policy.rules
-    )
+    path = find_path(graph, [result], [image]).nodes
+    changed = tuple(node.name or node.outputs[0].name or node.op_type for node in path if node.op_type in policy.rules)
+    rounding = sum(is_straight_through(node) for node in path)
     _append(graph, tape, outputs, classifier)
     _tidy(classifier.model)
     known = {
@@ -109,6 +115,8 @@ def build_explained(
         "changed_nodes": ",".join(changed),
         "changed_count": str(len(changed)),
     }
+    if rounding:  # a quantised model
+        known["straight_through_count"] = str(rounding)
     write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
     return Explained(classifier.model, original, classifier, policy.name, changed)
 
@@ -125,24 +133,44 @@ def _check_names(graph: ir.Graph, classifier: Classifier, details: bool) -> None
     if "method" in read_metadata(classifier.model.metadata_props):
         raise ExportError("The model is already an explained one (its metadata name a method). Export the original.")
     reserved = {TARGET, SALIENCY, GRADIENT} | ({LOGITS, CHOSEN} if details else set())
-    taken = sorted(value.name for value in (*graph.inputs, *graph.outputs) if value.name in reserved)
+    taken = sorted({value.name or "" for value in (*graph.inputs, *graph.outputs) if _is_taken(value, reserved)})
     if taken:
         raise ExportError(
             f"The model has inputs or outputs named {', '.join(map(repr, taken))}, which an explained model adds. "
             "Rename them in the model."
         )
-    for value in _values(graph):  # names inside are nobody's contract
-        if value.name in reserved or (value.name or "").startswith("saliency/"):
-            value.name = f"model/{value.name}"
+    values = _values(graph)
+    names = {value.name for value in values}
+    for value in values:  # names inside are nobody's contract
+        if _is_taken(value, reserved):
+            name = f"model/{value.name}"
+            while name in names:
+                name += "_"
+            names.add(name)
+            value.name = name
+
+
+def _is_taken(value: ir.Value, reserved: set[str]) -> bool:
+    return value.name in reserved or (value.name or "").startswith(_PREFIX)
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
-    inside = [value for node in graph for value in node.outputs]
+    inside = [value for node in graph.all_nodes() for value in node.outputs]
     return [*graph.initializers.values(), *inside]
 
 
+def _check_target(target: object, classes: int | None) -> None:
+    if target in ("default", "required"):
+        return
+    if isinstance(target, bool) or not isinstance(target, int | np.integer):
+        raise TargetError(f"The target is 'default', 'required' or a class by its number, not {target!r}.")
+    if target < 0 or (classes is not None and target >= classes):
+        known = f"{classes} classes, 0 to {classes - 1}" if classes is not None else "classes from 0"
+        raise TargetError(f"No class {target}: the model has {known}.")
+
+
 def _target(graph: ir.Graph, tape: Tape, target: Target) -> Tensor:
-    if isinstance(target, int):
+    if isinstance(target, int | np.integer):
         return tape.constant(np.array([target], dtype=np.int64))
     value = ir.Value(name=TARGET, shape=ir.Shape(["targets"]), type=ir.TensorType(ir.DataType.INT64))
     graph.inputs.append(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -18,9 +18,12 @@ from onnx_saliency.errors import OutputError, SaliencyError
 from onnx_saliency.export.check import check_outputs
 from onnx_saliency.export.explained import Explained, Score, Target, build_explained
 from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
+from onnx_saliency.runtime import fits_in_one_file
 
 METHODS: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in (GRADIENT,)})
-_PROTOBUF_LIMIT = 2**31 - 2**20
+
+
+Size = tuple[int | None, int | None]  # height and width of the image input, None where open
 
 
 class SupportsJson(Protocol):
@@ -40,7 +43,7 @@ def export(
     target: Target = "default",
     input: str | None = None,
     output: str | None = None,
-    preprocess: SupportsJson | None = None,
+    preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
     check: bool = True,
 ) -> onnx.ModelProto | None:
     """Append the saliency subgraph to a classifier, in standard ONNX operators only.
@@ -58,7 +61,8 @@ def export(
         target: "default", "required" (no default), or a class for good.
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
-        preprocess: a `Preprocess` to record in the model; what it already states is kept.
+        preprocess: a `Preprocess` to record in the model, or what makes one of its height and width; None keeps
+            what the model states.
         check: run original and result on a random input and refuse on a difference.
 
     Raises:
@@ -90,14 +94,15 @@ def explain_model(
     target: Target = "default",
     input: str | None = None,
     output: str | None = None,
-    preprocess: SupportsJson | None = None,
+    preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
     details: bool = False,
 ) -> Explained:
     """Load, normalise, find the classifier and append its explanation; options as in `export`."""
     policy = find_method(method)
     original = load(model)
     classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
-    facts = {"version": version("onnx-saliency")} | ({"preprocess": preprocess.to_json()} if preprocess else {})
+    recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
+    facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})
     return build_explained(classifier, original, policy, score=score, target=target, details=details, facts=facts)
 
 
@@ -114,22 +119,35 @@ def find_method(name: str) -> Policy:
 
 def _check_writable(path: Path) -> None:
     """Refuse before the work, not after it."""
+    try:
+        why = _obstacle(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = f"cannot be written: {getattr(error, 'strerror', None) or error}."
+    if why:
+        raise OutputError(f"{path}: {why}")
+
+
+def _obstacle(path: Path) -> str | None:
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give the name of a file.")
+        return "is a folder; give the name of a file."
+    if path.parent.exists() and not path.parent.is_dir():
+        return f"{path.parent} is a file, not a folder."
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}. Create it first.")
+        return f"there is no folder {path.parent}. Create it first."
+    if path.with_name(f"{path.name}.data").is_dir():
+        return f"{path.name}.data, where weights over 2 GB go, is a folder. Choose another name."
     if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path}: the folder {path.parent} is not writable.")
+        return f"the folder {path.parent} is not writable."
+    return None
 
 
 def _save(model: ir.Model, path: Path) -> None:
     """Write beside the goal and move: a reader never sees half a model. Over 2 GB the weights go to a second file."""
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    data = f"{path.name}.data" if size > _PROTOBUF_LIMIT else None
+    data = None if fits_in_one_file(model) else f"{path.name}.data"
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             ir.save(model, Path(folder) / path.name, external_data=data)
-            for written in sorted(Path(folder).iterdir()):
+            for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights first: they alone are no model
                 written.replace(path.parent / written.name)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error

@@ -10,11 +10,15 @@ import numpy as np
 from onnx_saliency.backward import Tensor, op
 
 
-def class_scores(score: Tensor) -> Tensor:
-    """The scores as [N, classes], whatever axes of length 1 the model gives them."""
-    if score.value.shape is not None and len(score.value.shape) == 2:
+def class_scores(score: Tensor, batch: int | None) -> Tensor:
+    """The scores as [N, classes], whatever axes of length 1 the model gives them.
+
+    A vector holds the scores of the one image, or, where the batch is open or larger, one score an image.
+    """
+    rank = None if score.dims is None else len(score.dims)
+    if rank == 2:
         return score
-    return op.Reshape(score, [0, -1] if score.rank > 1 else [1, -1])
+    return op.Reshape(score, [1, -1] if rank == 1 and batch == 1 else [0, -1])
 
 
 def chosen_class(scores: Tensor, target: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
 def fold_batch_normalization(model: ir.Model) -> None:
     """Fold, in place, every BatchNormalization whose input is made by a Conv, ConvTranspose or Gemm for it alone."""
     for node in model.graph:
-        if node.op_type == "BatchNormalization" and len(node.outputs) == 1:
+        training = node.attributes.get_int("training_mode", 0)
+        if node.op_type == "BatchNormalization" and len(node.outputs) == 1 and not training:
             _fold(model.graph, node)
 
 

@@ -76,7 +76,8 @@ def find_classifier(model: ir.Model, *, input: str | None = None, output: str | 
     image = _find_image(model.graph, input)
     layout = _find_layout(image)
     result, score, activation = _find_score(model.graph, output)
-    return Classifier(model, image, layout, score, result, activation, _count_classes(result, score))
+    classes = _count_classes(_static(image, 0), result, score)
+    return Classifier(model, image, layout, score, result, activation, classes)
 
 
 def _find_image(graph: ir.Graph, name: str | None) -> ir.Value:
@@ -151,7 +152,7 @@ def _find_score(graph: ir.Graph, name: str | None) -> tuple[ir.Value, ir.Value, 
             "Only classifiers can be explained."
         )
     found = [(value, *_step_back(value)) for value in candidates]
-    if len({score.name for _, score, _ in found}) > 1:
+    if len({_skip_views(score).name for _, score, _ in found}) > 1:
         raise AmbiguousModelError(
             f"Several outputs could be the class scores: {_list(candidates)}. Choose one with output=NAME."
         )
@@ -175,9 +176,13 @@ def _step_back(output: ir.Value) -> tuple[ir.Value, str | None]:
         return output, None
     score = node.inputs[0]
     # Softmax below opset 13 flattened its input: the converter writes Flatten - Softmax - Reshape.
+    return _skip_views(score), node.op_type
+
+
+def _skip_views(score: ir.Value) -> ir.Value:
     while (before := score.producer()) is not None and before.op_type in _RESHAPES and _is_view(before):
         score = before.inputs[0]  # type: ignore[assignment]  # _is_view has seen it
-    return score, node.op_type
+    return score
 
 
 def _is_view(node: ir.Node) -> bool:
@@ -192,10 +197,11 @@ def _is_view(node: ir.Node) -> bool:
     )
 
 
-def _count_classes(*values: ir.Value) -> int | None:
+def _count_classes(batch: int | None, *values: ir.Value) -> int | None:
     for value in values:
         if value.shape is not None:
-            wide = [dim for dim in list(value.shape)[1:] if dim != 1]
+            first = 0 if len(value.shape) == 1 and batch == 1 else 1  # a vector: one image's scores, or one an image
+            wide = [dim for dim in list(value.shape)[first:] if dim != 1]
             if not wide:
                 return 1
             if isinstance(wide[0], int):

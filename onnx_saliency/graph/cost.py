@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 
 def multiply_accumulates(graph: ir.Graph) -> int:
-    """Count them for one image; open dimensions count as 1."""
+    """Count them for one batch; open dimensions count as 1."""
     return sum(_COUNTS[node.op_type](node) for node in graph if node.op_type in _COUNTS)
 
 

@@ -6,12 +6,15 @@ dynamic shapes (`Shape`, `Gather`, `Sub`, ...) and become constants here where t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 _KEPT = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}  # not deterministic
+    | {"Bernoulli", "Dropout"}  # nor these
     | {"DequantizeLinear"}  # its input is the compact form of a weight
     | {"Resize", "AveragePool"}  # slow here; a runtime folds them at load
 )
@@ -41,14 +44,14 @@ def fold_constants(model: ir.Model, max_bytes: int = 1 << 20) -> None:
         arrays = _static_shape(node) or _evaluate(node, graph.opset_imports[""], max_bytes)
         if arrays is None:
             continue
-        for output, array in zip(node.outputs, arrays, strict=False):
+        for output, array in zip(node.outputs, arrays, strict=True):
             tensor = ir.tensor(array, name=output.name)
             known = ir.Value(name=output.name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
             known.const_value = tensor
             output.replace_all_uses_with(known)
             output.name = f"{output.name}/folded"
             graph.register_initializer(known)
-        graph.remove(node, safe=False)
+        graph.remove(node, safe=True)  # it lets go of its inputs, so that `prune` finds those nothing else reads
 
 
 def _has_subgraph(node: ir.Node) -> bool:
@@ -77,11 +80,29 @@ def _evaluate(node: ir.Node, opset: int, max_bytes: int) -> list[np.ndarray] | N
             return None
         assert value.name is not None
         feeds[value.name] = array
-    if node.op_type == "ConstantOfShape" and 4 * np.prod(next(iter(feeds.values())), dtype=float) > max_bytes:
+    if _expected_bytes(node, feeds) > max_bytes:
         return None
     try:
         arrays = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset}).run(None, feeds)
-    except (NotImplementedError, RuntimeError):  # no reference implementation of this operator: the node stays
+    except Exception:  # no reference implementation, or inputs it cannot take: the node stays, a runtime will tell
         return None
+    if len(arrays) != len(node.outputs) or any(array is None or isinstance(array, list | dict) for array in arrays):
+        return None  # a sequence or an optional is no initializer
     arrays = [np.asarray(array) for array in arrays]
     return None if any(array.nbytes > max_bytes for array in arrays) else arrays
+
+
+def _expected_bytes(node: ir.Node, feeds: Mapping[str, np.ndarray]) -> float:
+    """Size of the result as far as it can be told beforehand: a few small inputs can ask for terabytes."""
+    given = [feeds[value.name] for value in node.inputs if value is not None and value.name is not None]
+    if node.op_type == "ConstantOfShape" and given:
+        return 4 * float(np.prod(given[0], dtype=float))
+    if node.op_type == "Range" and len(given) == 3 and all(value.size == 1 for value in given):
+        start, limit, delta = (float(value.item()) for value in given)
+        return 8 * abs((limit - start) / (delta or 1))
+    return max((_bytes(value) for value in node.outputs), default=0)
+
+
+def _bytes(value: ir.Value) -> float:
+    dims = [dim for dim in value.shape if isinstance(dim, int)] if value.shape is not None else []
+    return float(np.prod(dims, dtype=float)) * (value.dtype.itemsize if value.dtype is not None else 1)

@@ -1,17 +1,20 @@
 """Operators that the standard defines by other operators, written out by that definition.
 
+The recurrent ones, which it defines by formulas, are written out by ours (`recurrent`).
 Most have no need of a rule of their own: the gradient of Attention is that of its 74 ordinary nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from onnx_saliency.graph.folding import fold_constants
+from onnx_saliency.graph.recurrent import recurrent_body
 from onnx_saliency.graph.shapes import infer_shapes
 
 
@@ -30,7 +33,10 @@ def expand_functions(model: ir.Model, wanted: Callable[[ir.Node], bool]) -> None
             # A body can depend on the node's attributes and types: each node has an overload of its own.
             node.overload = body.overload = str(number)
             _state_defaults(node, opset)
-            model.functions[node.op_identifier()] = ir.from_proto(body)
+            _forget_empty_shapes(node)
+            function = ir.from_proto(body)
+            _guard_softmax(function)
+            model.functions[node.op_identifier()] = function
         passes.InlinePass()(model)
         passes.RemoveUnusedFunctionsPass()(model)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -46,9 +52,46 @@ def _state_defaults(node: ir.Node, opset: int) -> None:
             node.attributes.add(ir.from_proto(attribute.default_value))
 
 
+def _forget_empty_shapes(node: ir.Node) -> None:
+    """onnx infers 0 where it multiplies lengths that it does not know; the body's own shapes tell more."""
+    for value in node.outputs:
+        if value.shape is not None and any(dim == 0 for dim in value.shape):
+            value.shape = None
+
+
+def _guard_softmax(function: ir.Function) -> None:
+    """Where a body replaces rows of its Softmax, replace them before the Softmax as well.
+
+    A row that is −∞ throughout becomes NaN. Attention puts zeros there, but the gradient that comes
+    back through the Softmax would be 0 · NaN.
+    """
+    for node in [node for node in function if node.op_type == "Where"]:
+        value = node.inputs[2]
+        while value is not None and (maker := value.producer()) is not None and maker.op_type == "Cast":
+            value = maker.inputs[0]
+        if maker is None or maker.op_type != "Softmax":
+            continue
+        zero = ir.node("Constant", [], {"value_float": 0.0})
+        like = ir.node("CastLike", [zero.outputs[0], maker.inputs[0]])
+        where = ir.node("Where", [node.inputs[0], like.outputs[0], maker.inputs[0]])
+        function.extend([zero, like, where])
+        maker.replace_input_with(0, where.outputs[0])
+        function.sort()
+
+
 def _function_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
+    body = recurrent_body(node, opset) or _standard_body(node, opset)
+    if body is None:
+        return None
+    body.domain, body.name = "", node.op_type
+    del body.output[len(node.outputs) :]  # an optional output that is not asked for need not be made
+    return body if _complete_outputs(body, node) and _fits(body, opset) else None
+
+
+def _standard_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
+    """Return what the schema of `node` says of it in other operators."""
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset)
+        schema: Any = onnx.defs.get_schema(node.op_type, opset)  # its stub lacks the function bodies
     except onnx.defs.SchemaError:
         return None
     if schema.has_function:
@@ -61,12 +104,20 @@ def _function_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
         data = schema.get_context_dependent_function_with_opset_version(max(versions), proto, types)
     else:
         return None
-    if not data:
-        return None
-    body = onnx.FunctionProto.FromString(data)
-    body.domain, body.name = "", node.op_type
-    del body.output[len(node.outputs) :]  # an optional output that is not asked for need not be made
-    return body if _fits(body, opset) else None
+    return onnx.FunctionProto.FromString(data) if data else None
+
+
+def _complete_outputs(body: onnx.FunctionProto, node: ir.Node) -> bool:
+    """Give every output a name and a maker, which inlining needs; return whether the body makes all that is read."""
+    made = {name for inner in body.node for name in inner.output}
+    for name, value in zip(body.output, node.outputs, strict=True):
+        if not value.name:
+            value.name = f"{node.outputs[0].name}/{name}"
+        if name not in made:
+            if value.uses() or value.is_graph_output():
+                return False
+            body.node.append(onnx.helper.make_node("Identity", [body.input[0]], [name]))
+    return True
 
 
 def _fits(body: onnx.FunctionProto, opset: int) -> bool:

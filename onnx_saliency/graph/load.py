@@ -12,16 +12,20 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnx_saliency.errors import ModelError
+from onnx_saliency.graph.contrib import REWRITTEN
+from onnx_saliency.graph.quantised import CONTRIB, MICROSOFT
+from onnx_saliency.runtime import fits_in_one_file
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 STANDARD_DOMAINS = ("", "ai.onnx")
+LAYOUT = "com.microsoft.nchwc"
 
 
 def load(source: ModelSource) -> ir.Model:
     """Return `source` as a private, mutable IR model; the caller's object is never changed.
 
-    External data stay on disk and are memory-mapped, so size is bounded by the disk.
+    External data of a model over 2 GB stay on disk, memory-mapped, so size is bounded by the disk.
 
     Raises:
         ModelError: not an ONNX file, truncated, an empty graph, external data that are missing or
@@ -38,6 +42,7 @@ def load(source: ModelSource) -> ir.Model:
         raise ModelError(f"{name}: the graph is empty (no nodes or no outputs), so there is nothing to explain.")
     _check_domains(model, name)
     _check_external_data(model, name)
+    _take_in_external_data(model)
     _check_weights(model, name)
     _check_wiring(model, name)
     return model
@@ -106,17 +111,24 @@ def _first_line(error: BaseException) -> str:
 
 def _check_domains(model: ir.Model, name: str) -> None:
     functions = {identifier[:2] for identifier in model.functions}
-    nodes = [node for body in (model.graph, *model.functions.values()) for node in body.all_nodes()]
+    nodes = [*model.graph.all_nodes(), *(node for body in model.functions.values() for node in body.all_nodes())]
     foreign = [
         f"  node {node.name or '(unnamed)'!r}: operator {node.op_type}, domain {node.domain!r}"
         for node in nodes
-        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in functions
+        if node.domain not in STANDARD_DOMAINS
+        and (node.domain, node.op_type) not in functions
+        and not (node.domain == MICROSOFT and node.op_type in REWRITTEN | CONTRIB)
     ]
+    laid_out = any(node.domain == LAYOUT for node in nodes)
     if foreign:
         raise ModelError(
             f"{name}: {len(foreign)} node(s) use operators outside the standard ONNX domain, which have no backward "
             "rule:\n"
             + "\n".join(foreign)
+            + (
+                f"\nDomain {LAYOUT!r} is a layout for one processor: optimise to ORT_ENABLE_EXTENDED at most."
+                * laid_out
+            )
             + "\nExport the model with standard operators, or before a runtime's own optimiser has rewritten it."
         )
 
@@ -150,6 +162,12 @@ def _check_external_data(model: ir.Model, name: str) -> None:
             f"{name}: its weights are in external data that cannot be read:\n{listed}\n"
             "Keep the data file beside the model; a model given as bytes must hold its weights itself."
         )
+
+
+def _take_in_external_data(model: ir.Model) -> None:
+    """Hold the weights in memory where the model fits in one file: it no longer depends on where it lay."""
+    if fits_in_one_file(model):
+        ir.external_data.load_to_model(model)
 
 
 def _check_weights(model: ir.Model, name: str) -> None:

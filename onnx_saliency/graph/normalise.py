@@ -1,6 +1,7 @@
 """One canonical form, so that everything after reads one kind of graph.
 
-Functions inlined, opset 18 or more, constants folded, pads explicit, BatchNormalization folded,
+Functions inlined, opset 18 or more, constants folded, control flow of a known way
+written out, pads explicit, BatchNormalization folded,
 Dropout and Identity gone, shapes inferred. Inputs, outputs and their names stay.
 """
 
@@ -12,6 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from onnx_saliency.graph.batchnorm import fold_batch_normalization
+from onnx_saliency.graph.contrib import claim, take_apart
+from onnx_saliency.graph.control_flow import resolve_control_flow
 from onnx_saliency.graph.folding import constant, fold_constants
 from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.opset import raise_opset
@@ -37,14 +40,17 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
     if model.functions:
         passes.InlinePass()(model)
         passes.RemoveUnusedFunctionsPass()(model)
+    claim(model)
     model = raise_opset(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    take_apart(model)
     _remove_dropout(model)
-    passes.IdentityEliminationPass()(model)
+    _remove_identities(model)
     infer_shapes(model)
     fold_constants(model)
     infer_shapes(model)  # a folded shape or axes input makes more shapes known
     expand_functions(model, expand)
+    resolve_control_flow(model)  # after them, as some are defined by loops
     resolve_auto_pad(model)
     fold_batch_normalization(model)
     prune(model)
@@ -64,6 +70,16 @@ def _use_default_domain(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         if node.domain == "ai.onnx":
             node.domain = ""
+
+
+def _remove_identities(model: ir.Model) -> None:
+    """One that writes an output stays: its input may be another output, and both keep their names."""
+    for node in model.graph.all_nodes():
+        x = node.inputs[0] if node.op_type == "Identity" else None
+        if x is None or node.graph is None or node.outputs[0].is_graph_output():
+            continue
+        node.outputs[0].replace_all_uses_with(x)
+        node.graph.remove(node, safe=True)
 
 
 def _remove_dropout(model: ir.Model) -> None:

@@ -40,16 +40,17 @@ def raise_opset(model: ir.Model) -> ir.Model:
         return model
     if opset < _OLDEST_OPSET:
         raise ModelError(f"The model uses opset {opset}; opsets {_OLDEST_OPSET} to {newest} are read. Export it again.")
+    inputs = {value.name for value in model.graph.inputs}
     try:
         with _without_weights(model) as weights:
             proto = onnx.version_converter.convert_version(ir.to_proto(model), MIN_OPSET)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+    except Exception as error:  # the converter's own, and whatever its shape inference raises
         raise ModelError(
-            f"Opset {opset} cannot be raised to {MIN_OPSET}: {str(error).strip().splitlines()[-1]} "
+            f"Opset {opset} cannot be raised to {MIN_OPSET}: {(str(error).strip() or repr(error)).splitlines()[-1]} "
             f"Export the model at opset {MIN_OPSET} or above."
         ) from error
     raised = ir.from_proto(proto)
-    _restore_weights(raised, weights)
+    _restore_weights(raised, weights, inputs)
     raised.metadata_props.update(model.metadata_props)
     if opset < 11:
         _state_old_resize(raised)
@@ -75,18 +76,26 @@ def _without_weights(model: ir.Model) -> Iterator[dict[str, ir.TensorProtocol]]:
     yield weights
 
 
-def _restore_weights(model: ir.Model, weights: dict[str, ir.TensorProtocol]) -> None:
+def _restore_weights(model: ir.Model, weights: dict[str, ir.TensorProtocol], inputs: set[str | None]) -> None:
+    """Make them initializers again; those among `inputs` were inputs too, which a caller may override."""
     graph = model.graph
     for value in [value for value in graph.inputs if value.name in weights]:
         assert value.name is not None
         value.const_value = weights[value.name]
-        graph.inputs.remove(value)
+        if value.name not in inputs:
+            graph.inputs.remove(value)
         graph.register_initializer(value)
 
 
 def _state_old_resize(model: ir.Model) -> None:
-    """Before opset 11 Resize and Upsample sampled at `y / scale`; the converter leaves the new default."""
+    """Before opset 11 Resize and Upsample sampled at `y / scale`; the converter leaves the new default.
+
+    Where that falls between two pixels, onnxruntime took the lower one to enlarge, the upper one to reduce.
+    """
     for node in model.graph.all_nodes():
         if node.op_type == "Resize":
+            given = node.inputs[2] if len(node.inputs) > 2 else None
+            scales = ir.convenience.get_const_tensor(given) if given is not None else None
+            reduces = scales is not None and (scales.numpy() <= 1).all()
             node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
-            node.attributes.add(ir.AttrString("nearest_mode", "floor"))
+            node.attributes.add(ir.AttrString("nearest_mode", "ceil" if reduces else "floor"))

@@ -11,7 +11,9 @@ import onnx_ir as ir
 
 from onnx_saliency.errors import ModelError
 
-_WINDOWED = frozenset({"Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
+_WINDOWED = frozenset(
+    {"QLinearConv", "QLinearAveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"}
+)
 
 
 def resolve_auto_pad(model: ir.Model) -> None:
@@ -23,7 +25,7 @@ def resolve_auto_pad(model: ir.Model) -> None:
     dynamic = []
     for node in model.graph.all_nodes():
         mode = node.attributes.get_string("auto_pad", "NOTSET") if node.op_type in _WINDOWED else "NOTSET"
-        if mode == "NOTSET":
+        if mode == "NOTSET" or "output_shape" in node.attributes:  # pads follow from an output_shape, split by the mode
             continue
         pads = [0] * (2 * _spatial_rank(node)) if mode == "VALID" else _same_pads(node, lower=mode == "SAME_LOWER")
         if pads is None:
@@ -44,7 +46,7 @@ def kernel_shape(node: ir.Node) -> list[int]:
     stated = node.attributes.get_ints("kernel_shape", None)
     if stated is not None:
         return list(stated)
-    weight = node.inputs[1]
+    weight = node.inputs[3 if node.op_type == "QLinearConv" else 1]
     dims = [dim for dim in weight.shape[2:] if isinstance(dim, int)] if weight is not None and weight.shape else []
     if weight is None or weight.shape is None or len(dims) != len(weight.shape) - 2:
         raise ModelError(f"Node {node.name!r} ({node.op_type}): the kernel's shape is not known.")

@@ -13,6 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from onnx_saliency.graph.folding import constant
+from onnx_saliency.graph.quantised import float_twin
+from onnx_saliency.graph.sequences import state_types
 
 _INVENTED = "unk__"  # onnx's names for dimensions that it cannot follow
 _BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean", "Pow", "PRelu", "Where"})
@@ -22,7 +24,11 @@ Dim = int | str | None
 
 def infer_shapes(model: ir.Model) -> None:
     """Write what is known of every shape and type into the values of `model`; weights do not travel."""
-    passes.ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    twin = float_twin(model)  # of quantised operators that onnx does not know
+    passes.ShapeInferencePass(check_type=False, strict_mode=False)(twin or model)
+    if twin is not None:
+        _copy_shapes(twin, model)
+    state_types(model)
     names: dict[str, str] = {}
     for node in model.graph:
         for invented, known in _kept_dimensions(node, names):
@@ -31,6 +37,13 @@ def infer_shapes(model: ir.Model) -> None:
     for value in [output for node in model.graph for output in node.outputs]:
         if any(dim in names for dim in _dims(value, {})):
             value.shape = ir.Shape(_dims(value, names))
+
+
+def _copy_shapes(source: ir.Model, model: ir.Model) -> None:
+    known = {value.name: value for node in source.graph for value in node.outputs}
+    for value in [output for node in model.graph for output in node.outputs]:
+        if value.name in known:
+            value.shape, value.type = known[value.name].shape, known[value.name].type
 
 
 def _kept_dimensions(node: ir.Node, names: dict[str, str]) -> Iterator[tuple[Dim, Dim]]:

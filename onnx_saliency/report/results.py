@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class Results:
     """Writes results as they come; nothing is kept but a row and the page's section for each picture.
 
     Args:
-        folder: made if missing, with its parents.
+        folder: made with its parents when there is something to write.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -34,10 +35,7 @@ class Results:
         self.rows: list[dict[str, Any]] = []
         self.sections: list[Section] = []
         self._stems: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror}. Choose another folder.") from error
+        self._check_folder()
 
     def add(self, explainer: Explainer, explanation: Explanation) -> None:
         """Write overlay, map and arrays of each picture of a batch.
@@ -45,6 +43,7 @@ class Results:
         Raises:
             OutputError: a file cannot be written.
         """
+        self._make_folder()
         for i, picture in enumerate(explanation.pictures):
             stem = self._unique(Path(picture.name).stem or "picture")
             place, saliency = explanation.placements[i], explanation.saliency[i]
@@ -65,7 +64,7 @@ class Results:
             )
             row = _row(explainer, explanation, i)
             files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
-            row |= {key: str(paths[name]) for key, name in files.items()}
+            row |= {key: _text(str(paths[name])) for key, name in files.items()}
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
                 figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
@@ -74,23 +73,44 @@ class Results:
     def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:
         """Write `explain.json` and `index.html`."""
         summary = {
-            "model": model,
+            "model": _text(model),
             "method": explainer.method,
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "explained": self.rows,
-            "failed": [{"image": name, "error": why} for name, why in failed],
+            "failed": [{"image": _text(name), "error": _text(why)} for name, why in failed],
         }
         write_json(self.folder / "explain.json", summary)
+        name = _text(Path(model).name)
         intro = (
-            f"Where the answers of {Path(model).name} come from. Bright: the pixels whose change would change the "
+            f"Where the answers of {name} come from. Bright: the pixels whose change would change the "
             "score of the class most (the gradient of the class score, Simonyan et al. 2013).\n\n"
             f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
         )
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
-        write_text(self.folder / "index.html", page(f"Saliency of {Path(model).name}", intro, self.sections))
+        write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
+
+    def _check_folder(self) -> None:
+        """Refuse before the work: the nearest folder that is there must take new ones."""
+        try:
+            nearest = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise self._refusal(getattr(error, "strerror", None) or str(error)) from error
+        if not nearest.is_dir():
+            raise self._refusal(f"{nearest} is a file")
+        if not os.access(nearest, os.W_OK):
+            raise self._refusal(f"{nearest} is not writable")
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refusal(error.strerror or str(error)) from error
+
+    def _refusal(self, why: str) -> OutputError:
+        return OutputError(f"{self.folder}: no folder for the results: {why}. Choose another one.")
 
     def _unique(self, stem: str) -> str:
         """A name that no earlier picture took: cat, cat-2, cat-3."""
@@ -115,13 +135,23 @@ def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:
     ]
 
 
+def is_result(path: Path, folder: Path) -> bool:
+    """Whether `path` is a picture that an earlier run left in `folder`: a search of the folder above finds it."""
+    return path.name.endswith((".overlay.png", ".map.png")) and path.parent.resolve() == folder.resolve()
+
+
+def _text(name: str) -> str:
+    """A file name is bytes, which need not be text: what is none is written as its escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:
     target = int(explanation.target[i])
     logits, probabilities = explanation.logits[i], explanation.probabilities[i]
     best = np.argsort(-logits, kind="stable")[:_TOP]
     place = explanation.placements[i]
     return {
-        "image": explanation.pictures[i].name,
+        "image": _text(explanation.pictures[i].name),
         "target": target,
         "label": explainer.label(target),
         "logit": float(logits[target]),
@@ -144,4 +174,4 @@ def _section(
     height, width = explanation.pictures[i].pixels.shape[:2]
     facts = [("class explained", f"{row['label']} ({target})"), ("logit", f"{row['logit']:.2f}")]
     facts += [("picture", f"{width} x {height}")] + [("note", note) for note in row["notes"]]
-    return Section(Path(explanation.pictures[i].name).name, figures, bars, facts)
+    return Section(Path(row["image"]).name, figures, bars, facts)

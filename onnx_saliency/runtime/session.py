@@ -17,7 +17,7 @@ from onnx_saliency.errors import ModelError, ProviderError, ProviderWarning, Run
 
 _SHORT_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 _DEFAULT = ("CUDAExecutionProvider", "CPUExecutionProvider")
-_PROTOBUF_LIMIT = 2**31 - 2**20  # a larger message cannot be passed as bytes
+_PROTOBUF_LIMIT = 2**31 - 2**20
 
 
 class Session:
@@ -25,13 +25,13 @@ class Session:
 
     Args:
         model: a path, serialised bytes, or an IR model (over 2 GB it travels through a file).
-        providers: in order of preference, "cuda", "cpu" or ONNX Runtime's own names; None takes
+        providers: one or several in order of preference, "cuda", "cpu" or ONNX Runtime's own names; None takes
             CUDA where it works and the CPU otherwise.
         threads: threads within an operator; None leaves it to the runtime.
 
     Raises:
         RuntimeMissingError: no ONNX Runtime is installed.
-        ProviderError: a provider that the installed runtime does not have.
+        ProviderError: a provider that the installed runtime does not have, or threads below 1.
         ModelError: the runtime refuses the model.
 
     Warns:
@@ -42,7 +42,7 @@ class Session:
         self,
         model: str | os.PathLike[str] | bytes | ir.Model,
         *,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[str] | str | None = None,
         threads: int | None = None,
     ) -> None:
         ort = _import_runtime()
@@ -50,6 +50,8 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
+            if threads < 1:
+                raise ProviderError(f"A session takes 1 or more threads, not {threads}; None leaves it to the runtime.")
             options.intra_op_num_threads = threads
         self._session = _build(ort, model, options, wanted)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
@@ -62,6 +64,11 @@ class Session:
         """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
         names = {full: short for short, full in _SHORT_NAMES.items()}
         return names.get(self.providers[0], self.providers[0])
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        """NumPy's type of input `name`, None for one that NumPy has no type of."""
+        found = _NUMPY.get(self.inputs[name].type)
+        return None if found is None else np.dtype(found)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """Run the model once; return `outputs` (all by default) in order.
@@ -87,6 +94,12 @@ class Session:
             )
 
 
+def fits_in_one_file(model: ir.Model) -> bool:
+    """Whether the model fits in one protobuf message; a larger one keeps its weights in external data."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None) <= _PROTOBUF_LIMIT
+
+
 def _import_runtime() -> ModuleType:
     try:
         import onnxruntime  # late: it is an extra, and costs start-up time
@@ -94,19 +107,25 @@ def _import_runtime() -> ModuleType:
         raise RuntimeMissingError(
             "No ONNX Runtime is installed: pip install 'onnx-saliency[cpu]', or 'onnx-saliency[gpu]' for CUDA."
         ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise RuntimeMissingError(
+            "The installed ONNX Runtime is broken: onnxruntime and onnxruntime-gpu lie over each other. "
+            "Uninstall both and install one of them."
+        )
     module: ModuleType = onnxruntime
     return module
 
 
-def _choose_providers(ort: ModuleType, providers: Sequence[str] | None) -> list[str]:
+def _choose_providers(ort: ModuleType, providers: Sequence[str] | str | None) -> list[str]:
     available = ort.get_available_providers()
     if providers is None:
         return [name for name in _DEFAULT if name in available]
-    wanted = [_SHORT_NAMES.get(name.lower(), name) for name in providers]
+    names = [providers] if isinstance(providers, str) else providers
+    wanted = [_SHORT_NAMES.get(name.lower(), name) for name in names]
     unknown = [name for name in wanted if name not in ort.get_all_providers()]
-    if unknown:
+    if unknown or not wanted:
         raise ProviderError(
-            f"No execution provider {', '.join(map(repr, unknown))}; the installed ONNX Runtime has "
+            f"No execution provider {', '.join(map(repr, unknown)) or 'was named'}; the installed ONNX Runtime has "
             f"{', '.join(available)}. Use cuda, cpu or one of these names."
         )
     return wanted
@@ -120,7 +139,7 @@ def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> A
         if not isinstance(model, ir.Model):
             source = model if isinstance(model, bytes) else os.fspath(model)
             return ort.InferenceSession(source, options, providers=usable or ["CPUExecutionProvider"])
-        if sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value) < _PROTOBUF_LIMIT:
+        if fits_in_one_file(model):
             data = ir.to_proto(model).SerializeToString()
             return ort.InferenceSession(data, options, providers=usable or ["CPUExecutionProvider"])
         with tempfile.TemporaryDirectory() as folder:
@@ -134,3 +153,16 @@ def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> A
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+_NUMPY = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}

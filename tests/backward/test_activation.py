@@ -34,6 +34,18 @@ def log_softmax(axis):
     return lambda x: np.log(softmax(axis)(x))
 
 
+def shrink(lambd, bias):
+    return lambda x: np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0))
+
+
+def celu(alpha):
+    return lambda x: np.where(x > 0, x, alpha * (np.exp(x / alpha) - 1))
+
+
+def swish(alpha):
+    return lambda x: x / (1 + np.exp(-alpha * x))
+
+
 def clip(x, low=None, high=None):
     x = x if low is None else np.where(x < low, low, x)
     return x if high is None else np.where(x > high, high, x)
@@ -50,6 +62,10 @@ PIECEWISE = [
     ),
     Row("HardSigmoid", [distinct(4, 12) + 0.02], definition=hard_sigmoid(0.2, 0.5)),
     Row("HardSigmoid", [distinct(4, 5) + 0.01], {"alpha": 0.6, "beta": 0.3}, definition=hard_sigmoid(0.6, 0.3)),
+    Row("ThresholdedRelu", [distinct(4, 6)], {"alpha": 0.5}, definition=lambda x: np.where(x > 0.5, x, 0)),
+    Row("ThresholdedRelu", [distinct(5, 7)], definition=lambda x: np.where(x > 1, x, 0), named="default"),
+    Row("Shrink", [distinct(4, 6)], {"lambd": 0.5, "bias": 0.2}, definition=shrink(0.5, 0.2)),
+    Row("Shrink", [distinct(4, 6) + 0.01], definition=shrink(0.5, 0.0), named="defaults"),
     Row("HardSwish", [distinct(8, 10)], definition=lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
 ]
 CLIPS = [
@@ -70,6 +86,14 @@ SMOOTH = [
     Row("Selu", [distinct(2, 5)], {"alpha": 0.7, "gamma": 2.0}, definition=elu(0.7, 2.0)),
     Row("Sigmoid", [normal(2, 5)], definition=lambda x: 1 / (1 + np.exp(-x))),
     Row("Tanh", [normal(2, 5)], definition=np.tanh),
+    *(Row("Celu", [distinct(2, 5)], {"alpha": alpha}, definition=celu(alpha)) for alpha in (1.0, 0.4, 2.5)),
+    Row("Celu", [distinct(2, 5)], definition=celu(1.0), named="default"),
+    Row("Softsign", [distinct(2, 5)], definition=lambda x: x / (1 + np.abs(x))),
+    *(  # no kernel in onnxruntime
+        Row("Swish", [normal(2, 5)], attrs, since=24, definition=swish(attrs.get("alpha", 1.0)), reference=True)
+        for attrs in ({}, {"alpha": 0.4}, {"alpha": -2.0})
+    ),
+    Row("Mish", [normal(2, 5)], definition=lambda x: x * np.tanh(np.log(1 + np.exp(x)))),
     Row("Softplus", [normal(2, 5)], definition=lambda x: np.log(1 + np.exp(x))),
     Row("Gelu", [normal(2, 5)], since=20, definition=lambda x: x * (1 + erf(x / np.sqrt(2))) / 2),
     Row("Gelu", [normal(2, 5)], {"approximate": "tanh"}, since=20, definition=gelu_tanh),
@@ -82,7 +106,8 @@ OVER_AN_AXIS = [
 ]
 KINKS = [  # the library's choice, by hand
     Row("Relu", [np.array([0.0, -1, 2])], definition=lambda x: np.maximum(x, 0), gradient=lambda v: v * [0, 0, 1]),
-    Row("LeakyRelu", [np.array([0.0, -1, 2])], {"alpha": 0.5}, definition=leaky(0.5), gradient=lambda v: v * [0.5, 0.5, 1]),
+    Row("LeakyRelu", [np.array([0.0, -1, 2])], {"alpha": 0.5}, definition=leaky(0.5),
+        gradient=lambda v: v * [0.5, 0.5, 1]),
     Row("Clip", [np.array([1.0, 2, 3]), scalar(1.0), scalar(3.0)], definition=clip, gradient=lambda v: v * [0, 1, 0]),
     Row("Clip", [np.array([1.0, 2, 3]), scalar(1.0), scalar(3.0)], wrt=[0, 1, 2], definition=clip,
         gradient=lambda v: [v * [0, 1, 0], v[0], v[2]]),

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_saliency.errors import UnsupportedOperatorError
-
 from .harness import EVERY, NEWEST, Row, cases, check, differentiate, distinct, normal, parse, positive, run, scalar
+from .single import Single
 
 # --- broadcasting ------------------------------------------------------------------------------
 
@@ -32,7 +31,11 @@ BINARY = {
     "Pow": lambda a, b: a**b,
 }
 STRETCHED = [
-    *(Row(name, [positive(*a), positive(*b)], wrt=[0, 1], definition=f) for name, f in BINARY.items() for a, b in SHAPES),
+    *(
+        Row(name, [positive(*a), positive(*b)], wrt=[0, 1], definition=f)
+        for name, f in BINARY.items()
+        for a, b in SHAPES
+    ),
     *(
         Row(name, [tie_free[: math.prod(a)].reshape(a), tie_free[-math.prod(b) :].reshape(b)], wrt=[0, 1], definition=f)
         for name, f in {"Max": np.maximum, "Min": np.minimum}.items()
@@ -88,10 +91,11 @@ KINKS = [
     Row("Sqrt", [np.array([0.0, 4.0])], gradient=lambda v: v * [0, 0.25], definition=np.sqrt, named="at 0"),
     Row("Log", [np.array([0.0, 4.0])], gradient=lambda v: v * [0, 0.25], named="at 0",
         definition=lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1)), -np.inf)),
-    Row("Pow", [np.array([0.0, 4.0]), scalar(0.5)], gradient=lambda v: v * [0, 0.25], definition=np.power, named="root at 0"),
-    Row("Pow", [np.array([0.0, 3.0]), scalar(2.0)], gradient=lambda v: v * [0, 6], definition=np.power, named="square at 0"),
-    Row("Pow", [np.array([0.0, 3.0]), scalar(1.0)], gradient=lambda v: v * [1, 1], definition=np.power, named="identity at 0"),
-    Row("Pow", [np.array([0.0, 3.0]), scalar(0.0)], gradient=lambda v: v * [0, 0], definition=np.power, named="one at 0"),
+    *(
+        Row("Pow", [np.array([0.0, 4.0]), scalar(p)], named=f"{p} at 0", definition=np.power,
+            gradient=lambda v, slope=slope: v * slope)
+        for p, slope in [(0.5, [0, 0.25]), (2.0, [0, 8]), (1.0, [1, 1]), (0.0, [0, 0])]
+    ),
     Row("Pow", [np.array([0.0, 1.0]), np.array([2.0, 3.0])], wrt=[1], definition=np.power, named="base 0",
         gradient=lambda v: v * [0, 0]),
     Row("Abs", [np.array([0.0, -4.0])], gradient=lambda v: v * [0, -1], definition=np.abs, named="at 0"),
@@ -102,7 +106,18 @@ KINKS = [
         gradient=lambda v: [v * [1 / 3, 0, 0], np.sum(v * [1 / 3, 1 / 2, 1]), v * [1 / 3, 1 / 2, 0]]),
 ]  # fmt: skip
 
-ROWS = [*STRETCHED, *UNARY, *POWERS, *KINKS]
+INDICES = np.array([[0, 2], [-1, 5]])
+FROM_INDICES = [
+    Row(
+        "Range",
+        [scalar(1.5), scalar(4.2), scalar(0.5)],
+        wrt=[0, 2],
+        definition=lambda start, limit, step: start + step * np.arange(int(np.ceil((limit - start) / step))),
+    ),
+    *(Single("OneHot", [INDICES, np.array(3), normal(2)], {"axis": axis}, wrt=[2]) for axis in (-1, 0)),
+    Single("OneHot", [INDICES, np.array(3), normal(2)], wrt=[2], fed=[0]),
+]
+ROWS = [*STRETCHED, *UNARY, *POWERS, *KINKS, *FROM_INDICES]
 
 
 @pytest.mark.parametrize(("row", "variant"), cases(ROWS))
@@ -140,6 +155,7 @@ STOPS = {  # t in y = x Σ t: a function of x whose derivative is 0 or has no me
     "OneHot": "i = Abs(x) d = Constant<value_float = 3.0>() t = OneHot(i, d, values)",
     "Cast": "i = Cast<to = 7>(x) t = Abs(i)",
 }
+TESTED = list(STOPS)
 
 
 @pytest.mark.parametrize("shape", ["2, 3", "N, M"])
@@ -160,20 +176,6 @@ def test_nothing_flows(name, opset, shape):
     assert reached == [True]
     assert abs(total) > 0.1
     np.testing.assert_allclose(found["d_x"], v * total, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("operator", "body", "why"),
-    [
-        ("OneHot", "i = Abs(image) d = Constant<value_int = 3>() y = OneHot(i, d, image)", "its values"),
-        ("Range", "n = ReduceMax<keepdims = 0>(image) y = Range(n, limit, step)", "its bounds"),
-    ],
-)
-def test_values_and_bounds_from_the_image_are_refused(operator, body, why):
-    constants = "<float limit = {9.0}, float step = {1.0}>"
-    model = parse(f"(float[2] image) => (float[M] y) {constants}", body)
-    with pytest.raises(UnsupportedOperatorError, match=rf"'make_y': {operator}, opset {NEWEST}: {why}"):
-        differentiate(model, ["image"], np.float32)
 
 
 @st.composite

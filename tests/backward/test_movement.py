@@ -114,7 +114,8 @@ PADDED = [
     Row("Pad", [normal(2, 4, 5), whole(1, 2), None, whole(1)], fed=[3], named="open axes"),
     Row("Pad", [normal(2, 4, 5), whole(1, 2), None, whole(1)], fed=[1, 3], named="open axes and pads"),
     Row("Pad", [normal(2, 4, 5), whole(1, 2), None, whole(1)], {"mode": "reflect"}, named="axes"),
-    Row("Pad", [normal(2, 4, 5), whole(1, 2), None, whole(-1)], {"mode": "edge"}, fed=[1, 3], named="open axes and pads"),
+    Row("Pad", [normal(2, 4, 5), whole(1, 2), None, whole(-1)], {"mode": "edge"}, fed=[1, 3],
+        named="open axes and pads"),
     Row("Pad", [normal(4, 5), whole(-1, 2, 0, 1)], {"mode": "edge"}, named="a cut"),
 ]  # fmt: skip
 
@@ -134,7 +135,10 @@ PICKED = [
     Row("GatherND", [normal(4, 3), np.array([[0, 1], [-1, 2]])], fed=[1], named="open indices"),
     *(
         Row("Expand", [normal(*x), whole(*shape)], named=f"to {shape}")
-        for x, shape in [((3, 1), (3, 4)), ((3, 1), (2, 1, 4)), ((3, 4), (1,)), ((), (2, 2)), ((1,), (1, 1)), ((3, 1), (1, 4))]
+        for x, shape in [
+            *(((3, 1), (3, 4)), ((3, 1), (2, 1, 4)), ((3, 4), (1,))),
+            *(((), (2, 2)), ((1,), (1, 1)), ((3, 1), (1, 4))),
+        ]
     ),
     Row("Expand", [normal(3, 1), whole(2, 3, 4)], fed=[1], named="open shape"),
     Row("Tile", [normal(2, 3), whole(2, 1)]),

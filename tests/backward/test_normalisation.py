@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .harness import Row, cases, check, normal, positive
+from .harness import EVERY, Row, cases, check, normal, positive
 
 
 def standardise(x, axes, epsilon):
@@ -57,7 +57,8 @@ BATCH = [
         named="open statistics", definition=batch_norm()),
 ]  # fmt: skip
 INSTANCE = [
-    *(Row("InstanceNormalization", [normal(*x), normal(3), normal(3)], {"epsilon": e}, wrt=w, definition=instance_norm(e))
+    *(Row("InstanceNormalization", [normal(*x), normal(3), normal(3)], {"epsilon": e}, wrt=w,
+          definition=instance_norm(e))
       for x in [(2, 3, 4), (2, 3, 3, 2), (1, 3, 2, 2, 2)] for e in (1e-2, 0.5) for w in ([0], [0, 1, 2])),
     Row("InstanceNormalization", [normal(2, 3, 4), normal(3), normal(3)], wrt=[1, 2], definition=instance_norm(),
         named="scale and bias alone"),
@@ -83,9 +84,50 @@ RESPONSE = [
       for size in (2, 4)),
 ]  # fmt: skip
 
-ROWS = [*BATCH, *INSTANCE, *LAYER, *RESPONSE]
+
+def group_norm(groups, *, by_group, epsilon=1e-5):
+    """Scale and bias of each group before opset 21, of each channel since."""
+
+    def normalise(x, s, b):
+        if by_group:
+            s, b = (np.repeat(v, x.shape[1] // groups) for v in (s, b))
+        grouped = x.reshape(x.shape[0], groups, -1)
+        return per_channel(s, x) * standardise(grouped, 2, epsilon).reshape(x.shape) + per_channel(b, x)
+
+    return normalise
 
 
-@pytest.mark.parametrize(("row", "variant"), cases(ROWS))
+def rms_norm(axis=-1, epsilon=1e-5):
+    def normalise(x, s):
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        return x / np.sqrt((x**2).mean(axis=axes, keepdims=True) + epsilon) * s
+
+    return normalise
+
+
+EXPANDED = [  # written out by the standard's own definition, so the rules of ordinary nodes are what is used
+    *(
+        Row("GroupNormalization", [normal(2, 6, 3, 2), normal(6), normal(6)], {"num_groups": g, "epsilon": 1e-2},
+            since=21, definition=group_norm(g, by_group=False, epsilon=1e-2))
+        for g in (1, 2, 6)
+    ),
+    *(
+        Row("RMSNormalization", [normal(2, 3, 4), normal(*(2, 3, 4)[axis:])], {"axis": axis, "epsilon": 1e-2},
+            since=23, definition=rms_norm(axis, 1e-2))
+        for axis in (-1, 0, 1)
+    ),
+    Row("MeanVarianceNormalization", [normal(2, 3, 2, 2)], definition=lambda x: standardise(x, (0, 2, 3), 0)),
+    Row("MeanVarianceNormalization", [normal(2, 3, 4)], {"axes": [1]}, definition=lambda x: standardise(x, (1,), 0)),
+]  # fmt: skip
+BY_GROUP = [
+    Row("GroupNormalization", [normal(2, 6, 3, 2), normal(g), normal(g)], {"num_groups": g},
+        definition=group_norm(g, by_group=True))
+    for g in (1, 2, 6)
+]  # fmt: skip
+
+ROWS = [*BATCH, *INSTANCE, *LAYER, *RESPONSE, *EXPANDED]
+
+
+@pytest.mark.parametrize(("row", "variant"), [*cases(ROWS), *cases(BY_GROUP, [v for v in EVERY if v.opset == 18])])
 def test_gradient(row, variant):
     check(row, variant)

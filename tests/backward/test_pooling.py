@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from .harness import FEW, NEWEST, Row, Variant, cases, check, distinct, normal
+from .harness import EVERY, FEW, NEWEST, Row, Variant, cases, check, distinct, normal
 
 
 def windows(size, kernel, strides, dilations, pads, ceil_mode):
@@ -54,7 +54,6 @@ def pooled(x, attrs, value):
 
 
 def max_pool(x, **attrs):
-    attrs = {"kernel_shape": attrs.pop("kernel_shape"), **attrs}
     return Row("MaxPool", [x], attrs, definition=lambda x: pooled(x, attrs, lambda entries, n: entries.max(axis=-1)))
 
 
@@ -76,7 +75,7 @@ def holds_a_window(size, kernel, pads, dilations):
 
 
 GEOMETRY = [
-    dict(kernel_shape=kernel, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil)
+    {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil}
     for kernel, strides, pads, dilations, ceil in itertools.product(
         [(2, 2), (3, 2)],
         [(1, 1), (2, 2), (3, 2)],
@@ -97,8 +96,8 @@ OTHERS = [
     max_pool(distinct(2, 2, 7), kernel_shape=[3], strides=[2], pads=[1, 0]),
     max_pool(distinct(1, 2, 4, 3, 4), kernel_shape=[2, 2, 2], strides=[1, 2, 1]),
     # Before opset 22 shape inference counts windows that begin behind the picture; onnxruntime does not make them.
-    replace(max_pool(distinct(1, 2, 4, 3, 4), kernel_shape=[2] * 3, strides=[2, 2, 3], pads=[0, 1, 1, 1, 0, 1], ceil_mode=1),
-            since=22),
+    replace(max_pool(distinct(1, 2, 4, 3, 4), kernel_shape=[2] * 3, strides=[2, 2, 3], pads=[0, 1, 1, 1, 0, 1],
+                     ceil_mode=1), since=22),
     replace(average_pool(normal(1, 2, 4, 3, 4), kernel_shape=[2] * 3, strides=[2, 1, 2], pads=[0, 1, 1, 1, 0, 1],
                          ceil_mode=1), since=22),
     replace(average_pool(normal(1, 2, 4, 3, 4), kernel_shape=[2] * 3, strides=[2, 1, 2], pads=[0, 1, 1, 1, 0, 1],
@@ -111,9 +110,10 @@ OTHERS = [
                  count_include_pad=1),
     average_pool(normal(1, 2, 7, 6), kernel_shape=[3, 2], pads=[2, 1, 1, 0], count_include_pad=1),
     average_pool(normal(1, 2, 6, 5), kernel_shape=[6, 5]),
-    *(Row("AveragePool", [normal(1, 2, 7, 6)], {"kernel_shape": [3, 2], "strides": [s, s], "auto_pad": mode})
-      for s in (1, 2) for mode in ("SAME_UPPER", "SAME_LOWER", "VALID")),
-    Row("AveragePool", [normal(1, 2, 7, 6)], {"kernel_shape": [3, 2], "auto_pad": "SAME_UPPER", "count_include_pad": 1}),
+    *(Row("AveragePool", [normal(1, 2, 7, 6)], {"kernel_shape": [3, 2], "auto_pad": mode})
+      for mode in ("SAME_UPPER", "SAME_LOWER", "VALID")),
+    Row("AveragePool", [normal(1, 2, 7, 6)], {"kernel_shape": [3, 2], "auto_pad": "SAME_UPPER",
+        "count_include_pad": 1}),
     *(
         Row("GlobalAveragePool", [normal(*x)], definition=lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))
         for x in [(2, 3, 4), (2, 3, 4, 2), (1, 2, 2, 3, 2)]
@@ -122,6 +122,15 @@ OTHERS = [
         Row("GlobalMaxPool", [distinct(*x)], definition=lambda x: x.max(axis=tuple(range(2, x.ndim)), keepdims=True))
         for x in [(2, 3, 4), (2, 3, 4, 2), (1, 2, 2, 3, 2)]
     ),
+]  # fmt: skip
+STRIDED_SAME = [  # its pads depend on the size, which must be known
+    Row("AveragePool", [normal(1, 2, 7, 6)], {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": mode})
+    for mode in ("SAME_UPPER", "SAME_LOWER")
+] + [
+    Row("MaxPool", [x], {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": mode},
+        definition=max_pool(x, kernel_shape=[3, 2], strides=[2, 2], pads=pads).definition)
+    for x in [distinct(1, 2, 7, 5)]
+    for mode, pads in [("SAME_UPPER", [1, 0, 1, 1]), ("SAME_LOWER", [1, 1, 1, 0])]
 ]  # fmt: skip
 
 
@@ -135,11 +144,12 @@ def first_of_equals(v, x, kernel, strides):
     return dx
 
 
+SIZED = [variant for variant in EVERY if variant.open != "all"]
 FLAT = np.zeros((1, 2, 4, 4))
 STEPS = np.round(normal(2, 2, 5, 5))
 TIES = [
     Row("MaxPool", [x], {"kernel_shape": kernel, "strides": strides}, named=f"ties {i}",
-        definition=lambda x, k=kernel, s=strides: pooled(x, {"kernel_shape": k, "strides": s}, lambda e, n: e.max(axis=-1)),
+        definition=max_pool(x, kernel_shape=kernel, strides=strides).definition,
         gradient=lambda v, x=x, k=kernel, s=strides: first_of_equals(v, x, k, s))
     for i, x in enumerate((FLAT, STEPS)) for kernel, strides in [((2, 2), (2, 2)), ((3, 2), (1, 1))]
 ] + [
@@ -150,7 +160,9 @@ TIES = [
 ROWS = [*OTHERS, *TIES]
 
 
-@pytest.mark.parametrize(("row", "variant"), [*cases(ROWS), *cases([*MAXIMA, *MEANS], FEW)])
+@pytest.mark.parametrize(
+    ("row", "variant"), [*cases(ROWS), *cases([*MAXIMA, *MEANS], FEW), *cases(STRIDED_SAME, SIZED)]
+)
 def test_gradient(row, variant):
     check(row, variant)
 
@@ -165,7 +177,7 @@ def pools(draw):
 
     size, kernel, dilations, pads = each(1, 6), each(1, 3), each(1, 2), each(0, 2, 2 * rank)
     assume(holds_a_window(size, kernel, pads, dilations))
-    attrs = dict(kernel_shape=kernel, strides=each(1, 3), dilations=dilations, pads=pads)
+    attrs = {"kernel_shape": kernel, "strides": each(1, 3), "dilations": dilations, "pads": pads}
     attrs["ceil_mode"] = draw(st.integers(0, 1))
     if draw(st.booleans()):
         return replace(max_pool(distinct(1, 2, *size), **attrs), since=22)

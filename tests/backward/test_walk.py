@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_saliency.backward import Policy, Tape, Tensor, backward, check_rules, find_path, op
+from onnx_saliency.backward import Policy, Tape, Tensor, backward, check_rules, find_path, op, registry
 from onnx_saliency.errors import UnsupportedOperatorError
 from onnx_saliency.graph import normalise
 
@@ -113,9 +113,9 @@ def test_what_no_output_depends_on_has_no_gradient(body):
     assert reached == [False, True]
 
 
-def test_nodes_off_the_path_need_no_rule():
-    body = "d = Det(m) n = NonMaxSuppression(boxes, boxes) s = Det(x) t = Sin(b) y = Mul(b, d)"
-    model = parse("(double[2, 2] x, double[2, 2] m, double[1] b, float[1, 1, 4] boxes) => (double[1] y)", body)
+def test_nodes_off_the_path_need_no_rule(without_some_rules):
+    body = "d = Sqrt(m) s = Erf(x) t = Abs(b) y = Mul(b, d)"
+    model = parse("(double[1] x, double[1] m, double[1] b) => (double[1] y)", body)
     _, reached = differentiate(model, ["b"], np.float64)
     assert reached == [True]
 
@@ -179,24 +179,30 @@ def test_a_policy_replaces_its_rules_and_no_others():
 # --- refusals ----------------------------------------------------------------------------------
 
 
-def test_all_operators_without_a_rule_are_named_at_once():
-    body = "a = Sin(x) b = Det(a) c = Exp(b) d = Cos(c) y = Add(d, d)"
+@pytest.fixture
+def without_some_rules(monkeypatch):
+    """As if nobody had written the rules of Abs, Erf and Sqrt."""
+    for name in ("Abs", "Erf", "Sqrt"):
+        monkeypatch.delitem(registry._RULES, name)
+
+
+def test_all_operators_without_a_rule_are_named_at_once(without_some_rules):
+    body = "a = Abs(x) b = Erf(a) c = Exp(b) d = Sqrt(c) y = Add(d, d)"
     model = parse("(double[2, 2] x) => (double y)", body, 18)
     with pytest.raises(UnsupportedOperatorError) as error:
         differentiate(model, ["x"], np.float64)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("3 node(s)")
-    assert [line.strip() for line in lines[1:4]] == [
-        f"node 'make_{output}': {name}, opset 18" for output, name in (("a", "Sin"), ("b", "Det"), ("d", "Cos"))
-    ]
+    for line, output, name in zip(lines[1:], "abd", ("Abs", "Erf", "Sqrt"), strict=False):
+        assert line.startswith(f"  node 'make_{output}': {name}, opset 18")
     assert "Exp," not in str(error.value)
 
 
-def test_a_node_without_a_name_is_named_by_its_output():
-    model = parse("(double[2, 2] x) => (double[2, 2] y)", "y = Sin(x)", 18)
+def test_a_node_without_a_name_is_named_by_its_output(without_some_rules):
+    model = parse("(double[2, 2] x) => (double[2, 2] y)", "y = Erf(x)", 18)
     model.graph.node[0].name = ""
     graph = ir.from_proto(model).graph
-    with pytest.raises(UnsupportedOperatorError, match="node 'y': Sin, opset 18"):
+    with pytest.raises(UnsupportedOperatorError, match="node 'y': Erf, opset 18"):
         check_rules(find_path(graph, graph.outputs, graph.inputs))
 
 
@@ -205,7 +211,7 @@ def test_an_operator_of_another_domain_has_no_rule_of_its_namesake():
     model.graph.node[0].domain = "com.example"
     model.opset_import.append(helper.make_opsetid("com.example", 3))
     graph = ir.from_proto(model).graph
-    with pytest.raises(UnsupportedOperatorError, match="'make_y': com.example::Exp, opset 3"):
+    with pytest.raises(UnsupportedOperatorError, match=r"'make_y': com\.example::Exp, opset 3"):
         check_rules(find_path(graph, graph.outputs, graph.inputs))
 
 
@@ -243,13 +249,13 @@ def test_a_kernel_of_unknown_shape_is_refused():
 
 def test_an_unknown_number_of_axes_is_refused():
     body = "r = Reshape(x, shape) m = ReduceMax(r) y = Mul(m, m)"
-    with pytest.raises(UnsupportedOperatorError, match="'make_m': ReduceMax, .*number of axes of 'r' is not known"):
+    with pytest.raises(UnsupportedOperatorError, match=r"'make_m': ReduceMax, .*number of axes of 'r' is not known"):
         differentiate(parse("(float[2, 3] x, int64[K] shape) => (float[] y)", body), ["x"], np.float32)
 
 
 def test_axes_that_may_be_none_or_all_are_refused():
     model = parse("(float[2, 3] x, int64[K] axes) => (float[] y)", "y = ReduceMean(x, axes)")
-    with pytest.raises(UnsupportedOperatorError, match="'make_y': ReduceMean, .*its axes are an input of open length"):
+    with pytest.raises(UnsupportedOperatorError, match=r"'make_y': ReduceMean, .*its axes are an input of open length"):
         differentiate(model, ["x"], np.float32)
 
 

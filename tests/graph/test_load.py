@@ -143,18 +143,18 @@ def test_functions_are_inlined():
 
 
 def test_an_unknown_domain_lists_every_node():
-    body = CONV.replace("Sigmoid(c)", "com.microsoft.FusedGelu(c)") + "g = com.microsoft.BiasGelu(f, f)" + HEAD
-    message = refusal(graph(body, domains="com.microsoft", **CONV_WEIGHTS, **HEAD_WEIGHTS))
+    body = CONV.replace("Sigmoid(c)", "acme.vision.FusedGelu(c)") + "g = acme.vision.BiasGelu(f, f)" + HEAD
+    message = refusal(graph(body, domains="acme.vision", **CONV_WEIGHTS, **HEAD_WEIGHTS))
     assert "2 node(s)" in message
-    assert "FusedGelu, domain 'com.microsoft'" in message
+    assert "FusedGelu, domain 'acme.vision'" in message
     assert "BiasGelu" in message
 
 
 def test_an_unknown_domain_inside_a_function():
-    inside = BLOCK.replace('["": 18]', '["": 18, "com.microsoft": 1]').replace("Sigmoid", "com.microsoft.QuickGelu")
+    inside = BLOCK.replace('["": 18]', '["": 18, "acme.vision": 1]').replace("Sigmoid", "acme.vision.QuickGelu")
     body = "q = mine.Block(image)" + CONV.replace("(image", "(q") + HEAD
     model = graph(body, domains="mine", functions=inside, **CONV_WEIGHTS, **HEAD_WEIGHTS)
-    assert "QuickGelu, domain 'com.microsoft'" in refusal(model)
+    assert "QuickGelu, domain 'acme.vision'" in refusal(model)
 
 
 def test_ai_onnx_is_the_standard_domain():

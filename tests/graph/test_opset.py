@@ -125,7 +125,11 @@ def test_before_ir_4_all_initializers_are_constants():
 
 def test_large_weights_do_not_change():
     model = graph(
-        "f = Flatten(image) logits = Gemm<transB = 1>(f, v, a)", outputs="float[N,50] logits", opset=9, v=(50, 192), a=(50,)
+        "f = Flatten(image) logits = Gemm<transB = 1>(f, v, a)",
+        outputs="float[N,50] logits",
+        opset=9,
+        v=(50, 192),
+        a=(50,),
     )
     found = load(raised(model)).graph.initializers["v"].const_value.numpy()
     np.testing.assert_array_equal(found, array((50, 192), "v"))

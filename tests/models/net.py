@@ -12,15 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-from autodiff import Reference, Result
+from autodiff import Reference
 
 from onnx_saliency.export import export
 
 Array = npt.NDArray[np.float32]
 
-MEDIAN, WORST = 1e-4, 1e-2
-"""Limits of the relative L2 error. A rectifier so near its kink that rounding decides costs the picture a thousandth:
-that is allowed for one picture, not for most."""
+SHARP = 1e-5
+"""Limit of the relative L2 error of a gradient against float64 on the same side of every kink: pure rounding."""
+
+PLAIN = 5e-2
+"""Its limit against plain float64, for trained nets. A rectifier or pool so near its kink that rounding decides costs
+any float32 gradient some thousandths, and there are millions of them."""
+
+VALUES = 1e-4
+"""Limit of the relative L2 error of the values at the kinks, so that only those within rounding may lie elsewhere."""
 
 OUTPUTS = 1e-5
 """Limit of the relative L2 difference of the original outputs."""
@@ -59,22 +65,27 @@ class Net:
         self.fixed = image.shape[0] == 1  # to a batch of one
 
     @cached_property
-    def expected(self) -> list[Result]:
-        """The predicted class of each image, in float64."""
-        return [self.reference.explain(image[None]) for image in self.images]
-
-    @cached_property
     def actual(self) -> dict[str, Array]:
         """What the explained model gives for the images, without a target."""
         return self.run()
 
-    def run(self, target: list[int] | None = None, images: Array | None = None) -> dict[str, Array]:
+    @cached_property
+    def kinks(self) -> list[dict[str, Array]]:
+        """For each image, the values of the explained model from which its gradient takes the side of each kink."""
+        names = self.reference.kinks
+        tapping = session(tapped(self.explained, names))
+        return [
+            dict(zip(names, tapping.run(names, {self.reference.image: image[None]}), strict=True))
+            for image in self.images
+        ]
+
+    def run(self, target: list[int] | None = None) -> dict[str, Array]:
         """All outputs for the images: in one batch, or one by one where the model is fixed to that."""
-        images = self.images if images is None else images
         if not self.fixed:
-            return self._run(images, target)
-        targets = [None] * len(images) if target is None else np.broadcast_to(target, len(images))[:, None]
-        runs = [self._run(image[None], wanted) for image, wanted in zip(images, targets, strict=True)]
+            return self._run(self.images, target)
+        count = len(self.images)
+        targets = [None] * count if target is None else np.broadcast_to(target, count)[:, None]
+        runs = [self._run(image[None], wanted) for image, wanted in zip(self.images, targets, strict=True)]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
     def _run(self, images: Array, target: npt.ArrayLike | None) -> dict[str, Array]:
@@ -99,16 +110,18 @@ def check_interface(net: Net) -> None:
 
 
 def check_gradient(net: Net) -> None:
-    """The gradient of the predicted class's logit is that of float64."""
-    assert [int(result.target[0]) for result in net.expected] == net.actual[net.output].reshape(
-        len(net.images), -1
-    ).argmax(axis=1).tolist()
-    errors = [
-        relative(actual, result.gradient[0])
-        for actual, result in zip(net.actual["input_gradient"], net.expected, strict=True)
-    ]
-    assert np.median(errors) < MEDIAN, errors
-    assert max(errors) < WORST, errors
+    """The gradient of the predicted class's logit is that of float64, for every image."""
+    for i, actual in enumerate(net.actual["input_gradient"]):
+        expected = net.reference.explain(net.images[i : i + 1], branches=net.kinks[i])
+        assert expected.target[0] == net.actual[net.output][i].argmax()
+        assert max(relative(value, expected.values[name]) for name, value in net.kinks[i].items()) < VALUES
+        assert relative(actual, expected.gradient[0]) < SHARP
+
+
+def check_plain_gradient(net: Net) -> None:
+    """Nor do kinks matter much."""
+    for actual, image in zip(net.actual["input_gradient"], net.images, strict=True):
+        assert relative(actual, net.reference.explain(image[None]).gradient[0]) < PLAIN
 
 
 def check_outputs(net: Net) -> None:
@@ -129,12 +142,10 @@ def check_outputs(net: Net) -> None:
 def check_targets(net: Net) -> None:
     """-1 is the default; one class for all; one for each image."""
     np.testing.assert_array_equal(net.run([-1])["input_gradient"], net.actual["input_gradient"])
-    images = net.images[:2]
-    for target in ([7], [3, 5][: len(images)]):
-        actual = net.run(target, images)["input_gradient"]
-        classes = np.broadcast_to(target, len(images))
-        for image, wanted, gradient in zip(images, classes, actual, strict=True):
-            assert relative(gradient, net.reference.explain(image[None], int(wanted)).gradient[0]) < WORST
+    for target in ([7], [3, 5, 8][: len(net.images)]):
+        actual = net.run(target)["input_gradient"][-1]
+        expected = net.reference.explain(net.images[-1:], target[-1], net.kinks[-1])
+        assert relative(actual, expected.gradient[0]) < SHARP
 
 
 def check_deterministic(net: Net) -> None:
@@ -162,4 +173,4 @@ def check_reference_evaluator(net: Net) -> None:
     feeds = {net.reference.image: net.images[:1], "target": np.array([-1])}
     names = [net.output, "saliency", "input_gradient"]
     for name, value in zip(names, ReferenceEvaluator(net.explained).run(names, feeds), strict=True):
-        assert relative(value, net.actual[name][:1]) < MEDIAN, name
+        assert relative(value, net.actual[name][:1]) < PLAIN, name

@@ -7,13 +7,13 @@ pytest.importorskip("onnxruntime")
 
 import net as nets
 
-INPUTS = {"vgg19": 1, "densenet121": 1}  # the slow ones; 3 for the others
+INPUTS = {"vgg19": 1, "densenet121": 1}  # the slow ones; 2 for the others
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def net(request):
     model = light_model(request.param)
-    return nets.Net(model, random_images(model, INPUTS.get(request.param, 3)))
+    return nets.Net(model, random_images(model, INPUTS.get(request.param, 2)))
 
 
 def test_interface(net):

@@ -33,6 +33,10 @@ def test_gradient(net):
     nets.check_gradient(net)
 
 
+def test_plain_gradient(net):
+    nets.check_plain_gradient(net)
+
+
 def test_outputs_are_unchanged(net):
     nets.check_outputs(net)
 

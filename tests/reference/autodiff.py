@@ -11,7 +11,7 @@ An operator is a pair of functions, one line of ``OPERATORS``: ``forward(n) -> y
 ...)``, where ``n.x`` are the inputs. Gradients are given for inputs that can depend on the image; weights get none.
 
 Rectifiers and max pools have kinks, where rounding decides which side counts: in a net of millions of them a few always
-lie that near, and each costs a float32 gradient up to a thousandth. To compare more sharply than that, give ``explain``
+lie that near, and each costs a float32 gradient some thousandths. To compare more sharply than that, give ``explain``
 the values of the float32 run as ``branches``: the side is then taken from them, all arithmetic is float64 as before.
 """
 
@@ -524,7 +524,7 @@ class Result:
     gradient: Array  # the image's shape
     logits: Array  # (N, classes), before a final Softmax
     target: Array  # (N,), the class of each image
-    outputs: dict[str, Array]  # what the model itself computes
+    values: dict[str, Array]  # of the whole graph, by name
 
 
 class Reference:
@@ -565,7 +565,7 @@ class Reference:
         seed = np.zeros_like(logits)
         seed[np.arange(len(score)), classes] = 1
         gradient = self.backward(values | dict(branches or {}), {self.score: seed.reshape(score.shape)})
-        return Result(gradient, logits, classes, {name: values[name] for name in self.outputs})
+        return Result(gradient, logits, classes, values)
 
     @property
     def kinks(self) -> list[str]:

@@ -211,8 +211,18 @@ def test_explains_the_logit_of_the_target(classifier, target, classes):
     result = classifier.explain(images, target)
     assert classifier.score == "f"
     np.testing.assert_array_equal(result.target, result.logits.argmax(1) if classes is None else classes)
-    np.testing.assert_allclose(result.outputs["y"].sum(axis=1), 1)
+    np.testing.assert_allclose(result.values["y"].sum(axis=1), 1)
     direction, step = np.random.default_rng(4).standard_normal(images.shape), 1e-6
     ahead, behind = (classifier.explain(images + s * step * direction).logits for s in (1, -1))
     slope = ((ahead - behind) / (2 * step))[[0, 1], result.target]
     np.testing.assert_allclose((result.gradient * direction).sum(axis=(1, 2, 3)), slope, rtol=1e-6)
+
+
+def test_takes_the_side_of_a_kink_from_another_run(classifier):
+    images = np.random.default_rng(3).standard_normal((2, 2, 5, 5))
+    others = classifier.explain(images + 0.1)
+    branches = {name: others.values[name] for name in classifier.kinks}
+    assert classifier.kinks == ["b", "c"]
+    mixed = classifier.explain(images, others.target, branches)
+    assert not np.array_equal(mixed.gradient, classifier.explain(images, others.target).gradient)
+    np.testing.assert_allclose(mixed.gradient, others.gradient)  # between kinks this net is linear

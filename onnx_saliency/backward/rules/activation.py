@@ -32,13 +32,14 @@ def prelu(n: Call, dy: Tensor) -> Gradients:
 def clip(n: Call, dy: Tensor) -> Gradients:
     """dx = dy where min < y < max; each limit receives what it held back"""
     low, high = n.optional(1), n.optional(2)
-    inside = [n.y > low] * (low is not None) + [n.y < high] * (high is not None)
-    if not inside:
+    above = None if low is None else n.y > low
+    below = None if high is None else n.y < high
+    if above is None and below is None:
         return dy
-    dx = op.Where(inside[0] if len(inside) == 1 else inside[0] & inside[1], dy, 0.0)
-    dlow = op.Where(n.y <= low, dy, 0.0) if n.needs(1) else None
-    dhigh = op.Where(n.y >= high, dy, 0.0) if n.needs(2) else None
-    return dx, dlow, dhigh
+    inside = above & below if above is not None and below is not None else above or below
+    dlow = op.Where(above, 0.0, dy) if n.needs(1) else None
+    dhigh = op.Where(below, 0.0, dy) if n.needs(2) else None
+    return op.Where(inside, dy, 0.0), dlow, dhigh
 
 
 @rule("ThresholdedRelu")

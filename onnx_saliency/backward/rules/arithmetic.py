@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from onnx_saliency.backward.registry import Call, Gradients, rule, zero
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.tensor import Tensor, op
 
 # --- sums and products -------------------------------------------------------------------------
 
@@ -134,15 +136,22 @@ zero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", 
 zero("ConstantOfShape", "EyeLike")
 
 
+# --- floats out of indices ---------------------------------------------------------------------
+
+
 @rule("OneHot")
 def one_hot(n: Call, dy: Tensor) -> Gradients:
-    """y picks one of two values by index: nothing flows to the index"""
-    if n.needs(2):
-        raise NotDifferentiableError("its values depend on the image; only fixed ones are served")
-    return None
+    """y = off + (on − off) h, h the hot places: doff = Σ dy (1 − h), don = Σ dy h"""
+    if not n.needs(2):
+        return None
+    h = op.OneHot(n.input(0), n.input(1), np.array([0, 1], dy.dtype.numpy()), axis=n["axis"])
+    h.value.dtype = dy.dtype
+    sums = [op.ReduceSum(part, keepdims=0) for part in (dy * (1 - h), dy * h)]
+    return None, None, op.Concat(*(op.Reshape(each, [1]) for each in sums), axis=0)
 
 
 @rule("Range")
 def range_(n: Call, dy: Tensor) -> Gradients:
-    """Of whole numbers, from where no gradient comes"""
-    raise NotDifferentiableError("its bounds are floats that depend on the image")
+    """y_i = start + i δ: dstart = Σ dy, dδ = Σ i dy; the limit only tells how many"""
+    i = op.CumSum(op.Expand(1.0, n.y.shape), np.array(0), exclusive=1)
+    return op.ReduceSum(dy, keepdims=0), None, op.ReduceSum(dy * i, keepdims=0)

@@ -39,10 +39,9 @@ class Window:
 
     def __init__(self, n: Call) -> None:
         dims = n.input(1).dims
-        kernel = n["kernel_shape"] or (dims[2:] if dims is not None else None)
-        if kernel is None or not all(isinstance(k, int) for k in kernel):
+        self.kernel: list[int] = list(n["kernel_shape"] or [k for k in (dims or ())[2:] if isinstance(k, int)])
+        if not self.kernel or (dims is not None and len(self.kernel) != len(dims) - 2):
             raise NotDifferentiableError("the shape of its kernel is not known")
-        self.kernel = [int(k) for k in kernel]
         self.rank = len(self.kernel)
         self.axes = list(range(2, 2 + self.rank))
         self.strides = list(n["strides"] or [1] * self.rank)
@@ -66,21 +65,23 @@ def _conv_input_gradient(n: Call, dy: Tensor) -> Tensor:
         mirrored = _mirror(_swap_channels(w, group, window), window)
         return op.Conv(dy, mirrored, dilations=window.dilations, pads=outer, group=group)
     kept = {"strides": window.strides, "dilations": window.dilations, "group": group}
-    x_dims, y_dims = n.x.dims, n.y.dims
-    sizes = list(zip((x_dims or ())[2:], (y_dims or ())[2:], strict=True))
-    if sizes and all(isinstance(h, int) and isinstance(o, int) for h, o in sizes):
+    lengths, made = _static(n.x, window), _static(n.y, window)
+    if lengths is not None and made is not None:
         # H = (H' − 1) s + d (k − 1) + 1 − pads + output_padding
-        full = [
-            (o - 1) * s + r + 1  # type: ignore[operator]  # all are integers here
-            for (_, o), s, r in zip(sizes, window.strides, window.reach, strict=True)
-        ]
-        rest = [h - f + b + e for (h, _), f, b, e in zip(sizes, full, window.begins, window.ends, strict=True)]  # type: ignore[operator]
+        full = [(m - 1) * s + r + 1 for m, s, r in zip(made, window.strides, window.reach, strict=True)]
+        rest = [h - f + b + e for h, f, b, e in zip(lengths, full, window.begins, window.ends, strict=True)]
         return op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept)
     # Open H and W: all of it, room for the rows that no window reached, then cut to the size of x.
     room = [s - 1 for s in window.strides]
     whole = op.ConvTranspose(dy, w, **kept)
     padded = op.Pad(whole, [0] * (window.rank + 4) + room)
     return crop(padded, window.begins, n.x, window.axes)
+
+
+def _static(x: Tensor, window: Window) -> list[int] | None:
+    """The spatial lengths of `x`, None where one is open."""
+    lengths = [dim for dim in (x.dims or ())[2:] if isinstance(dim, int)]
+    return lengths if len(lengths) == window.rank else None
 
 
 def _swap_channels(w: Tensor, group: int, window: Window) -> Tensor:

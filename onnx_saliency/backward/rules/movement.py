@@ -86,7 +86,7 @@ def space_to_depth(n: Call, dy: Tensor) -> Gradients:
 def concat(n: Call, dy: Tensor) -> Gradients:
     """dx_i = the part of dy that came from x_i"""
     axis = n["axis"] % n.y.rank
-    inputs = [n.input(i) for i in range(len(n.node.inputs))]
+    inputs = [n.input(i) for i in range(len(n.inputs))]
     if len(inputs) == 1:
         return dy
     lengths = op.Concat(*(op.Shape(x, start=axis, end=axis + 1) for x in inputs), axis=0)
@@ -105,24 +105,37 @@ def split(n: Call, dy: Tensor) -> Gradients:
 @rule("Slice")
 def slice_(n: Call, dy: Tensor) -> Gradients:
     """dx = dy where it was cut out, zeros elsewhere"""
-    bounds = [None if t is None else t.array for t in n.inputs[1:]] + [None, None]
-    starts, ends, axes, steps = bounds[:4]
-    dims = n.x.dims
-    if starts is None or ends is None or dims is None or n.has(3) != (axes is not None):
+    cuts = _cuts(n)
+    if cuts is None:
         return scatter_back(n, dy)
-    if n.has(4) and (steps is None or steps.min() < 1):
-        return scatter_back(n, dy)
-    axes = range(len(starts)) if axes is None else [int(axis) % len(dims) for axis in axes]
-    steps = [1] * len(starts) if steps is None else steps.tolist()
-    if not all(isinstance(dims[axis], int) for axis in axes):
-        return scatter_back(n, dy)
-    cuts = zip(axes, starts.tolist(), ends.tolist(), steps, strict=True)
-    taken = {axis: range(*slice(start, end, step).indices(dims[axis])) for axis, start, end, step in cuts}
-    if not all(taken.values()):  # nothing was cut out
+    if not all(positions for _, positions, _ in cuts):  # nothing was cut out
         return op.Expand(0.0, n.x.shape)
-    for axis, positions in taken.items():
-        dy = _spread(dy, axis, len(dims), positions, dims[axis])
+    for axis, positions, length in cuts:
+        dy = _spread(dy, axis, n.x.rank, positions, length)
     return dy
+
+
+def _cuts(n: Call) -> list[tuple[int, range, int]] | None:
+    """(axis, positions taken, length) for each axis cut; None where they are not known or run backwards."""
+    starts, ends, axes, steps = ((*(None if t is None else t.array for t in n.inputs[1:]), None, None))[:4]
+    dims = n.x.dims
+    if (
+        starts is None
+        or ends is None
+        or dims is None
+        or n.has(3) != (axes is not None)
+        or n.has(4) != (steps is not None)
+    ):
+        return None
+    along = range(len(starts)) if axes is None else [int(axis) % len(dims) for axis in axes]
+    strides = [1] * len(starts) if steps is None else steps.tolist()
+    cuts = []
+    for axis, start, end, step in zip(along, starts.tolist(), ends.tolist(), strides, strict=True):
+        length = dims[axis]
+        if not isinstance(length, int) or step < 1:
+            return None
+        cuts.append((axis, range(*slice(start, end, step).indices(length)), length))
+    return cuts
 
 
 def _spread(dy: Tensor, axis: int, rank: int, positions: range, length: int) -> Tensor:

@@ -38,7 +38,10 @@ def _is_kept(n: Call, axis: int, resized: list[int]) -> bool:
     scales = n.input(_SCALES).array if n.has(_SCALES) else None
     if scales is not None and scales.size:
         return float(scales[resized.index(axis)]) == 1.0
-    return axis < 2 or (x_dims is not None and y_dims is not None and x_dims[axis] == y_dims[axis] is not None)
+    here, there = (None if dims is None else dims[axis] for dims in (x_dims, y_dims))
+    if here is None or there is None:
+        return axis < 2  # where nothing is known, batch and channels are taken to keep their length
+    return here == there
 
 
 def _resize_width(n: Call, picture: Tensor, index: int, count: int) -> Tensor:
