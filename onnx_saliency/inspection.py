@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, find_path, find_rule, is_expanded, is_straight_through
+from onnx_saliency.backward import GRADIENT, find_path, find_rule, is_expanded, is_straight_through, nodes_on
 from onnx_saliency.errors import ExportError, ModelError
 from onnx_saliency.export import build_explained, read_metadata
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
@@ -127,7 +127,7 @@ def _preprocess(classifier: Classifier) -> str | None:
 
 
 def _path(classifier: Classifier) -> Sequence[ir.Node]:
-    return find_path(classifier.model.graph, [classifier.score], [classifier.image]).nodes
+    return tuple(nodes_on(find_path(classifier.model.graph, [classifier.score], [classifier.image])))
 
 
 def _refusal(classifier: Classifier, original: ir.Model) -> str | None:
@@ -142,10 +142,10 @@ def _refusal(classifier: Classifier, original: ir.Model) -> str | None:
 def _operators(classifier: Classifier) -> Iterator[Operator]:
     graph = classifier.model.graph
     path = _path(classifier)
-    total = Counter(node.op_type for node in graph)
+    total = Counter(node.op_type for node in graph.all_nodes())
     on_path = Counter(node.op_type for node in path)
     for name in sorted(total):
         nodes = [node for node in path if node.op_type == name]
         missing = tuple(node.name or node.outputs[0].name or "?" for node in nodes if find_rule(node) is None)
-        has_rule = any(find_rule(node) is not None for node in graph if node.op_type == name)
+        has_rule = any(find_rule(node) is not None for node in graph.all_nodes() if node.op_type == name)
         yield Operator(name, total[name], on_path[name], has_rule, missing)

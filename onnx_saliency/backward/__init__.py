@@ -4,10 +4,10 @@ Knows nothing of images or of what the gradient is for.
 """
 
 from onnx_saliency.backward import rules
-from onnx_saliency.backward.registry import classify, find_rule, is_expanded, is_straight_through, supported
-from onnx_saliency.backward.relu import GRADIENT, Policy
+from onnx_saliency.backward.registry import Policy, classify, find_rule, is_expanded, is_straight_through, supported
+from onnx_saliency.backward.relu import GRADIENT
 from onnx_saliency.backward.tensor import Tape, Tensor, op
-from onnx_saliency.backward.walk import Path, backward, check_rules, find_path
+from onnx_saliency.backward.walk import Path, backward, check_rules, find_path, nodes_on
 
 __all__ = [
     "GRADIENT",
@@ -22,6 +22,7 @@ __all__ = [
     "find_rule",
     "is_expanded",
     "is_straight_through",
+    "nodes_on",
     "op",
     "rules",
     "supported",

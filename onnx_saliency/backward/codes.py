@@ -64,10 +64,15 @@ def within(r: Tensor, dtype: ir.DataType) -> Tensor:
     return (r >= low) & (r <= high)
 
 
-def strictly_within(q: Tensor, dtype: ir.DataType) -> Tensor:
-    """Whether a code is at neither end of its type's range, where sums are held back: as Clip at its limits."""
+def strictly_within(x: Tensor, s: Tensor, z: Tensor | None, dtype: ir.DataType) -> Tensor:
+    """Whether the code of x is at neither end of its type's range, where sums are held back: as Clip at its limits.
+
+    Told half a code away from the ends, so that no rounding of (q − z) s matters.
+    """
     low, high = limits(dtype)
-    return (real(q) > low) & (real(q) < high)
+    z = None if z is None or _is_zero(z) else real(z)
+    lowest, highest = (s * end if z is None else (end - z) * s for end in (low + 0.5, high - 0.5))
+    return (x > lowest) & (x < highest)
 
 
 def limits(dtype: ir.DataType) -> tuple[float, float]:

@@ -13,25 +13,23 @@ A rule is a function of the forward node and the gradient of its output,
         return dy * (1 - n.y * n.y)
 
 that returns the gradient of each input: one Tensor for a single input, else a tuple in the order of
-the inputs, None where there is none. Control flow also reads values that are no inputs of its node:
-its rules return gradients by value, in the values' own shapes. A rule writes no broadcasting and no accumulation; the walk
-does both, once for all.
+the inputs, None where there is none. A rule writes no broadcasting and no accumulation; the walk
+does both, once for all. Control flow also reads values that are no inputs of its node; its rules
+return gradients by value, in the shapes of the values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from onnx_saliency.backward.codes import dequantised, real
 from onnx_saliency.backward.tensor import Tape, Tensor
-from onnx_saliency.graph.quantised import MICROSOFT, quantiser_of
-
-if TYPE_CHECKING:
-    from onnx_saliency.backward.relu import Policy
+from onnx_saliency.graph.quantised import MICROSOFT, dequantiser_of, quantiser_of
 
 Gradients = Tensor | None | Sequence[Tensor | None] | Mapping[ir.Value, Tensor]
 Rule = Callable[["Call", Tensor], Gradients]
@@ -43,6 +41,14 @@ _REFUSED: dict[str, str] = {}
 _BROADCASTING: set[str] = set()
 _CONTRIB: dict[str, Rule] = {}
 _STRAIGHT_THROUGH: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A method's own rules for some operators; the registry's hold for all others."""
+
+    name: str
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 class Call:
@@ -95,11 +101,16 @@ class Call:
         quantiser = quantiser_of(value)
         if quantiser is None:
             return real(self.tape.read(value)) if is_whole(value) else self.tape.read(value)
-        code = Call(quantiser, self.tape, [None], [])
-        q = self.tape.read(quantiser.outputs[0])
-        y = dequantised(q, code.input(1), code.optional(2), code["axis"], code["block_size"] or 0)
-        y.value.shape = value.shape
-        return y
+        return Call(quantiser, self.tape, [None], []).y_real
+
+    @property
+    def y_real(self) -> Tensor:
+        """The real number that the code of a QuantizeLinear stands for, where the graph has it from there."""
+        undone = dequantiser_of(self.node)
+        if undone is not None:
+            return self.tape.read(undone.outputs[0])
+        q = self.tape.read(self.node.outputs[0])
+        return dequantised(q, self.input(1), self.optional(2), self["axis"], self["block_size"] or 0)
 
     def input(self, index: int) -> Tensor:
         """Input `index`, which the operator requires; a code that carries a gradient as a real number."""
@@ -212,6 +223,11 @@ def is_expanded(node: ir.Node) -> bool:
 def refusal(node: ir.Node) -> str | None:
     """Return why there is no gradient through `node`, None where nothing is declared."""
     return _REFUSED.get(node.op_type) if node.domain == "" else None
+
+
+def refusal_of(op_type: str) -> str | None:
+    """Return why there is no gradient through a standard operator, None where nothing is declared."""
+    return _REFUSED.get(op_type)
 
 
 def find_rule(node: ir.Node) -> Rule | None:

@@ -6,19 +6,8 @@ ReLU family and leaves every other rule alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from onnx_saliency.backward.registry import Call, Rule, rule
+from onnx_saliency.backward.registry import Call, Policy, rule
 from onnx_saliency.backward.tensor import Tensor, op
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A method's own rules for some operators; the registry's hold for all others."""
-
-    name: str
-    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 @rule("Relu")

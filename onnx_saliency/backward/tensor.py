@@ -10,19 +10,14 @@ initializers, in the type of the tensor they meet.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Union
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 Operand = Union["Tensor", int, float, Sequence[int], np.ndarray]
-
-_TYPES = {  # operators whose result has another type than their first operand; Where takes its second's
-    **dict.fromkeys(
-        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or"), ir.DataType.BOOL
-    ),
-    **dict.fromkeys(("Shape", "Size", "NonZero", "ArgMax"), ir.DataType.INT64),
-}
 
 
 class Tape:
@@ -231,18 +226,33 @@ def _as_array(operand: int | float | Sequence[int] | np.ndarray, tape: Tape) -> 
 def _result_types(
     op_type: str, inputs: Sequence[Tensor | None], attributes: dict[str, Any], outputs: int
 ) -> list[ir.DataType]:
-    if op_type == "MaxPool":
-        return [_first(inputs).dtype, ir.DataType.INT64][:outputs]
-    if op_type == "Cast":
-        return [ir.DataType(attributes["to"])]
-    if op_type == "ConstantOfShape":
-        return [attributes["value"].dtype if "value" in attributes else ir.DataType.FLOAT]
-    if op_type == "EyeLike":
-        return [ir.DataType(attributes["dtype"])]
-    if op_type in _TYPES:
-        return [_TYPES[op_type]]
-    return [_first(inputs[1:] if op_type == "Where" else inputs).dtype] * outputs
+    """The element types of a node's outputs, as its schema derives them."""
+    taken, made, fixed = _signature(op_type)
+    variables = {
+        variable: tensor.dtype for variable, tensor in zip(_repeat(taken, inputs), inputs, strict=True) if tensor
+    }
+    # Cast, EyeLike, ConstantOfShape: an attribute says, float32 by default.
+    stated = attributes.get("to", attributes.get("dtype", getattr(attributes.get("value"), "dtype", ir.DataType.FLOAT)))
+    return [
+        variables.get(variable) or fixed.get(variable) or ir.DataType(stated)
+        for variable in _repeat(made, range(outputs))
+    ]
 
 
-def _first(inputs: Sequence[Tensor | None]) -> Tensor:
-    return next(tensor for tensor in inputs if tensor is not None)
+@cache
+def _signature(op_type: str) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, ir.DataType]]:
+    """Type variables of inputs and outputs, and the types of those that allow one only."""
+    schema = onnx.defs.get_schema(op_type)
+    allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
+    taken, made = (tuple(formal.type_str for formal in formals) for formals in (schema.inputs, schema.outputs))
+    fixed = {}
+    for variable in (*taken, *made):
+        types = allowed.get(variable, [variable])
+        if len(types) == 1 and types[0].startswith("tensor("):
+            fixed[variable] = ir.DataType[types[0].removeprefix("tensor(").removesuffix(")").upper()]
+    return taken, made, fixed
+
+
+def _repeat(formals: Sequence[str], actual: Sequence[object]) -> list[str]:
+    """One formal an actual; the last one is variadic."""
+    return [formals[min(i, len(formals) - 1)] for i in range(len(actual))]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_saliency.backward.broadcasting import unbroadcast
-from onnx_saliency.backward.registry import Call, Rule, broadcasts, carries, find_rule, refusal
-from onnx_saliency.backward.relu import GRADIENT, Policy
+from onnx_saliency.backward.registry import Call, Policy, Rule, broadcasts, carries, find_rule, refusal
+from onnx_saliency.backward.relu import GRADIENT
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
 from onnx_saliency.errors import UnsupportedOperatorError
-from onnx_saliency.graph.control_flow import Body, bodies, captured
+from onnx_saliency.graph.bodies import Body, bodies, captured
 from onnx_saliency.graph.writer import subgraphs
 
 

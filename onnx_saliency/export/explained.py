@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, is_straight_through, op
+from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, is_straight_through, nodes_on, op
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.export.metadata import read_metadata, write_metadata
 from onnx_saliency.export.score import chosen_class, class_scores, seed
@@ -104,7 +104,7 @@ def build_explained(
     if details:
         logits = class_scores(tape.read(classifier.score), classifier.batch)
         outputs |= {LOGITS: logits, CHOSEN: op.Add(chosen, op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO))}
-    path = find_path(graph, [result], [image]).nodes
+    path = tuple(nodes_on(find_path(graph, [result], [image])))
     changed = tuple(node.name or node.outputs[0].name or node.op_type for node in path if node.op_type in policy.rules)
     rounding = sum(is_straight_through(node) for node in path)
     _append(graph, tape, outputs, classifier)

@@ -24,7 +24,7 @@ _FIRST_LAYER_NORMALIZATION = 17  # the opset; onnxruntime writes it into the sta
 Definition = Callable[["Joined"], Sequence[ir.Value]]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """This form of the operator has no definition here; says which."""
 
 
@@ -37,7 +37,7 @@ class Joined:
         types = (value.dtype for value in node.inputs if value is not None and value.dtype is not None)
         dtype = next((dtype for dtype in types if dtype.is_floating_point()), None)
         if dtype is None:
-            raise _Refused("the type of its input is not known")
+            raise _RefusedError("the type of its input is not known")
         self.dtype = dtype
 
     def __call__(self, op_type: str, *inputs: ir.Value | float | Sequence[int] | None, **attributes: Any) -> ir.Value:
@@ -57,7 +57,7 @@ class Joined:
         """Refuse the node if any of these optional inputs is given."""
         given = [name for name, index in inputs.items() if self.optional(index) is not None]
         if given:
-            raise _Refused(f"its input {', '.join(given)} is not served")
+            raise _RefusedError(f"its input {', '.join(given)} is not served")
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute, `default` where the node does not state it."""
@@ -73,14 +73,14 @@ class Joined:
     def rank(self, value: ir.Value) -> int:
         """Number of axes."""
         if value.shape is None:
-            raise _Refused(f"the number of axes of {value.name!r} is not known")
+            raise _RefusedError(f"the number of axes of {value.name!r} is not known")
         return len(value.shape)
 
     def width(self, value: ir.Value) -> int:
         """Length of the last axis."""
         last = value.shape[-1] if value.shape is not None and len(value.shape) else None
         if not isinstance(last, int):
-            raise _Refused(f"the last axis of {value.name!r} is open")
+            raise _RefusedError(f"the last axis of {value.name!r} is open")
         return last
 
     def _value(self, x: ir.Value | float | Sequence[int] | None) -> ir.Value | None:
@@ -110,7 +110,7 @@ def _activate(n: Joined, x: ir.Value, name: str, parameters: dict[str, float]) -
     if not name:
         return x
     if name not in _PARAMETERS:
-        raise _Refused(f"its activation {name} is not served")
+        raise _RefusedError(f"its activation {name} is not served")
     if name == "Clip":
         return n("Clip", x, float(parameters["min"]), float(parameters["max"]))
     return n(name, x, **parameters)
@@ -219,7 +219,7 @@ def _skip_simplified_layer_normalization(n: Joined) -> list[ir.Value]:
     t = _skip(n, bias=3)
     y, inverse = _root_mean_square(n, t, n[2], [-1])
     if len(n.node.outputs) > 1 and n.node.outputs[1].uses():
-        raise _Refused("its output mean is not defined")
+        raise _RefusedError("its output mean is not defined")
     return [y, inverse, inverse, t][: len(n.node.outputs)]
 
 
@@ -264,7 +264,7 @@ def _multi_head_attention(n: Joined) -> list[ir.Value]:
     heads = int(n.attribute("num_heads", 1))
     given = [x for x in (n.optional(0), n.optional(1), n.optional(2)) if x is not None]
     if len(given) < 3 or any(n.rank(x) != 3 for x in given):
-        raise _Refused("only query, key and value of three axes are served")
+        raise _RefusedError("only query, key and value of three axes are served")
     q, k, v = given
     width = n.width(q)
     if n.optional(3) is not None:
@@ -277,9 +277,9 @@ def _multi_head_attention(n: Joined) -> list[ir.Value]:
 def _refuse_modes(n: Joined) -> None:
     for mode in ("unidirectional", "do_rotary"):
         if n.attribute(mode, 0):
-            raise _Refused(f"its mode {mode} is not served")
+            raise _RefusedError(f"its mode {mode} is not served")
     if any(output.uses() or output.is_graph_output() for output in n.node.outputs[1:]):
-        raise _Refused("only its first output is served")
+        raise _RefusedError("only its first output is served")
 
 
 def _by_head(n: Joined, x: ir.Value, heads: int) -> ir.Value:
@@ -358,7 +358,7 @@ def _apart(node: ir.Node, attempt: int) -> str | None:
     try:
         n = Joined(node, attempt)
         values = _DEFINITIONS[node.op_type](n)
-    except _Refused as refusal:
+    except _RefusedError as refusal:
         return str(refusal)
     for value in values:
         value.type = ir.TensorType(n.dtype)

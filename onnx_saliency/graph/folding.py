@@ -17,6 +17,7 @@ _KEPT = frozenset(
     | {"Bernoulli", "Dropout"}  # nor these
     | {"DequantizeLinear"}  # its input is the compact form of a weight
     | {"Resize", "AveragePool"}  # slow here; a runtime folds them at load
+    | {"LpPool", "AffineGrid"}  # onnx's reference is wrong in ceil_mode, and in double
 )
 
 

@@ -80,12 +80,20 @@ def _guard_softmax(function: ir.Function) -> None:
 
 
 def _function_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
+    _name_outputs(node)
     body = recurrent_body(node, opset) or _standard_body(node, opset)
     if body is None:
         return None
     body.domain, body.name = "", node.op_type
     del body.output[len(node.outputs) :]  # an optional output that is not asked for need not be made
-    return body if _complete_outputs(body, node) and _fits(body, opset) else None
+    return body if _fits(body, opset) else None
+
+
+def _name_outputs(node: ir.Node) -> None:
+    """Name the outputs that are left out before the last: a body makes those with a name, and inlining wants all."""
+    for number, value in enumerate(node.outputs):
+        if not value.name:
+            value.name = f"{node.outputs[-1].name}/{number}"
 
 
 def _standard_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
@@ -105,19 +113,6 @@ def _standard_body(node: ir.Node, opset: int) -> onnx.FunctionProto | None:
     else:
         return None
     return onnx.FunctionProto.FromString(data) if data else None
-
-
-def _complete_outputs(body: onnx.FunctionProto, node: ir.Node) -> bool:
-    """Give every output a name and a maker, which inlining needs; return whether the body makes all that is read."""
-    made = {name for inner in body.node for name in inner.output}
-    for name, value in zip(body.output, node.outputs, strict=True):
-        if not value.name:
-            value.name = f"{node.outputs[0].name}/{name}"
-        if name not in made:
-            if value.uses() or value.is_graph_output():
-                return False
-            body.node.append(onnx.helper.make_node("Identity", [body.input[0]], [name]))
-    return True
 
 
 def _fits(body: onnx.FunctionProto, opset: int) -> bool:

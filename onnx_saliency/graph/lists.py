@@ -33,10 +33,8 @@ def stack_lists(model: ir.Model) -> bool:
 
     To be asked once `sequences` and `control_flow` have resolved what is known.
     """
-    for node in model.graph.all_nodes():
-        if node.domain == "" and (_stack_state(node) or _stack_made(node)):
-            return True  # the nodes are others now
-    return False
+    # One at a time: the nodes are others then.
+    return any(node.domain == "" and (_stack_state(node) or _stack_made(node)) for node in model.graph.all_nodes())
 
 
 # --- what can be a stack -----------------------------------------------------------------------
@@ -94,7 +92,7 @@ def _stack_state(node: ir.Node) -> bool:
         assert member is not None
         stack = ir.Value(name=f"{result.name}/stack", type=member.type)
         stack.shape = None if member.shape is None else ir.Shape([None, *member.shape])
-        if not all(_can_read(reader, _Stack(stack, 0)) for reader in readers):
+        if not all(_can_read(reader, _Stack(stack, 0)) for reader in readers) or not _is_even(member, readers):
             continue
         kept = ir.Value(name=f"{given.name}/member", type=member.type, shape=member.shape)
         body.append(ir.Node("", "Identity", [member], outputs=[kept], name=kept.name))
@@ -109,9 +107,17 @@ def _stack_state(node: ir.Node) -> bool:
         node.graph.insert_before(node, loop)
         _serve(readers, _Stack(stack, 0))
         copies.insert(index, stack)  # nobody reads the list now
+        del node.attributes["body"]  # it is the new Loop's
         replace(node, copies)
         return True
     return False
+
+
+def _is_even(member: ir.Value, readers: list[ir.Node]) -> bool:
+    """Whether the members have one shape: a reader demands it, or each is of known lengths."""
+    if any(reader.op_type == "ConcatFromSequence" and reader.attributes.get_int("new_axis", 0) for reader in readers):
+        return True
+    return member.shape is not None and all(isinstance(dim, int) for dim in member.shape)
 
 
 # --- who reads it ------------------------------------------------------------------------------

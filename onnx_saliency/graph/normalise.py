@@ -1,8 +1,8 @@
 """One canonical form, so that everything after reads one kind of graph.
 
-Functions inlined, opset 18 or more, constants folded, control flow of a known way
-written out, pads explicit, BatchNormalization folded,
-Dropout and Identity gone, shapes inferred. Inputs, outputs and their names stay.
+Functions inlined, opset 18 or more, constants folded, control flow of a known way written out, pads
+explicit, BatchNormalization folded, Dropout and Identity gone, shapes inferred. Inputs, outputs and
+their names stay.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
     infer_shapes(model)  # a folded shape or axes input makes more shapes known
     expand_functions(model, expand)
     resolve_control_flow(model)  # after them, as some are defined by loops
+    _remove_identities(model)  # that inlining left
     resolve_auto_pad(model)
     fold_batch_normalization(model)
     prune(model)

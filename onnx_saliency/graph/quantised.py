@@ -4,11 +4,12 @@
 
 Codes are the whole numbers that a quantised graph computes with; a code q stands for (q − z) s. The table says for
 each operator what F is and where its codes, scales and zero points lie among the inputs, so that shapes and gradients
-of these operators are those of F. ONNX has four of them; onnxruntime's quantiser writes the rest in a domain of its own.
+of these operators are those of F. ONNX has four of them; onnxruntime's quantiser writes the rest in its own domain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -52,7 +53,6 @@ FORMS = {
     "MatMulInteger": Form("MatMul", (Code(0, None, 2, axis=-2), Code(1, None, 3))),
     "MatMulIntegerToFloat": Form("MatMul", (Code(0, 2, 4), Code(1, 3, 5))),
     "DynamicQuantizeMatMul": Form("MatMul", (0, Code(1, 2, 3))),
-    "QGemm": Form("Gemm", _TWO, 7, 8),
     "QLinearAdd": Form("Add", _TWO, 6, 7),
     "QLinearMul": Form("Mul", _TWO, 6, 7),
     "QLinearWhere": Form("Where", (0, Code(1, 2, 3), Code(4, 5, 6)), 7, 8),
@@ -62,15 +62,18 @@ FORMS = {
     "QLinearSigmoid": Form("Sigmoid", _ONE, 3, 4),
     "QLinearSoftmax": Form("Softmax", _ONE, 3, 4),
 }
-"""Every operator that is F of dequantised inputs; `form` knows QLinearConcat, whose inputs are as many as there are."""
+"""Operators that are F of dequantised inputs; `form` knows those whose form depends on the node."""
 
 STANDARD = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
-CONTRIB = (FORMS.keys() - STANDARD) | {"QLinearConcat", "QLinearConv", "QuantizeLinear", "DequantizeLinear"}
+CONTRIB = (FORMS.keys() - STANDARD) | {"QGemm", "QLinearConcat", "QLinearConv", "QuantizeLinear", "DequantizeLinear"}
 """Those of domain com.microsoft. It has QuantizeLinear and its like too, for types that ONNX had not yet."""
 
 
 def form(node: ir.Node) -> Form:
     """Return what `node` stands for, by the number of its inputs where that is open."""
+    if node.op_type == "QGemm":  # scales of B are those of its columns, once transposed
+        columns = 0 if node.attributes.get_int("transB", 0) else 1
+        return Form("Gemm", (Code(0, 1, 2), Code(3, 4, 5, axis=columns)), 7, 8)
     if node.op_type == "QLinearConcat":
         return Form("Concat", tuple(Code(i, i + 1, i + 2) for i in range(2, len(node.inputs), 3)), 0, 1)
     if node.op_type == "QuantizeLinear":
@@ -80,6 +83,26 @@ def form(node: ir.Node) -> Form:
     return FORMS[node.op_type]
 
 
+def is_on_codes(node: ir.Node) -> bool:
+    """Whether the table knows `node`."""
+    return node.domain in ("", MICROSOFT) and node.op_type in CONTRIB | STANDARD
+
+
+def float_operator(node: ir.Node) -> tuple[str, Sequence[ir.Value | None]]:
+    """Return the name of F and its operands, codes as they are; those of `node` itself where it is not on codes."""
+    if not is_on_codes(node):
+        return node.op_type, node.inputs
+    meaning = form(node)
+    return meaning.op, [node.inputs[o.index if isinstance(o, Code) else o] for o in meaning.operands]
+
+
+def codes_of(node: ir.Node) -> list[ir.Value | None]:
+    """Return the inputs of `node` that are codes."""
+    if not is_on_codes(node):
+        return []
+    return [node.inputs[operand.index] for operand in form(node).operands if isinstance(operand, Code)]
+
+
 def quantiser_of(value: ir.Value) -> ir.Node | None:
     """Return the QuantizeLinear that ends a group DequantizeLinear - F - QuantizeLinear, where `value` is F's result.
 
@@ -87,6 +110,15 @@ def quantiser_of(value: ir.Value) -> ir.Node | None:
     """
     node = _reader(value)
     return node if node is not None and node.op_type == "QuantizeLinear" and _reads_codes(value) else None
+
+
+def dequantiser_of(quantiser: ir.Node) -> ir.Node | None:
+    """Return a DequantizeLinear that undoes `quantiser`."""
+    for use in quantiser.outputs[0].uses():
+        node = use.node
+        if node.op_type == "DequantizeLinear" and list(node.inputs[1:]) == list(quantiser.inputs[1:]):
+            return node
+    return None
 
 
 def _reader(value: ir.Value) -> ir.Node | None:

@@ -116,7 +116,7 @@ def _resolve_reader(node: ir.Node, members: list[ir.Value]) -> bool:
 
 
 def _position(node: ir.Node, index: int, count: int, *, default: int | None, last: int) -> int | None:
-    """The position that input `index` states, counted from the end where negative; None unless it is known and there."""
+    """The position that input `index` states, from the end where negative; None unless it is known and there."""
     given = node.inputs[index] if index < len(node.inputs) else None
     if given is None:
         position = default
@@ -137,7 +137,7 @@ def _split(node: ir.Node) -> list[list[ir.Value]] | None:
         return None
     w = Writer(node)
     parts = w.several("Split", x, w.constant(sizes), outputs=len(sizes), axis=axis)
-    if (len(node.inputs) > 1 and node.inputs[1] is not None) or node.attributes.get_int("keepdims", 1):
+    if (len(node.inputs) > 1 and node.inputs[1] is not None) or node.attributes.get_int("keepdims", 1) != 0:
         return [parts]
     along = w.constant([axis])
     return [[w("Squeeze", part, along) for part in parts]]

@@ -67,6 +67,17 @@ def replace(node: ir.Node, values: Sequence[ir.Value]) -> None:
                     graph.outputs[index] = kept
         output.replace_all_uses_with(value)
     graph.remove(node, safe=True)
+    for inside in subgraphs(node):
+        _dissolve(inside)
+
+
+def _dissolve(graph: ir.Graph) -> None:
+    """Let go of what a subgraph reads: its nodes would count among the readers for good."""
+    graph.outputs.clear()
+    for node in reversed(graph):
+        graph.remove(node, safe=True)
+        for inside in subgraphs(node):
+            _dissolve(inside)
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from onnx_saliency.errors import UnsupportedOperatorError
-
-from .harness import NEWEST, Row, Variant, cases, check, differentiate, normal, parse
+from .harness import NEWEST, Row, Variant, cases, check, differentiate, normal, parse, run
 
 
 class LooseRow(Row):
@@ -96,6 +94,8 @@ ATTENTION = [
     row(Q, K, V, MASK[:, [0, 1, 2, 3, 0, 1]], PAST, is_causal=1, named="boolean mask"),
     *(row(Q, K, V, normal(3, 6), PAST, outputs=(0, 3), softcap=0.5, qk_matmul_output_mode=mode) for mode in range(4)),
     row(Q, K, V, outputs=(0, 3), qk_matmul_output_mode=3, named="no keys asked for"),
+    row(Q, K, V, outputs=(0, 1, 2), named="no past"),
+    row((1, 3, 8), (1, 4, 4), (1, 4, 6), q_num_heads=4, kv_num_heads=2, outputs=(0, 1, 2), named="no past"),
     row((2, 1, 3, 2), (2, 1, 4, 2), (2, 1, 4, 2), filled=np.array([3, 4]), since=24),
     row((2, 1, 3, 2), (2, 1, 5, 2), (2, 1, 5, 2), filled=np.array([3, 5]), since=24, is_causal=1),
     row(Q, K, V, since=25, left_window_size=1, right_window_size=1),
@@ -151,8 +151,15 @@ def test_gradient(row, variant):
     check(row, variant)
 
 
-def test_present_keys_without_past_ones_are_refused():
-    """The standard's definition does not make them."""
-    model = parse("(float[1, 1, 2, 4] x) => (float[] y, float[] k)", "y, k = Attention(x, x, x)", NEWEST)
-    with pytest.raises(UnsupportedOperatorError, match="'make_y': Attention, opset"):
-        differentiate(model, ["x"], np.float32)
+def test_outputs_may_be_left_out_before_the_last():
+    signature = "(double[1, 2, 3, 4] x) => (double[1, 2, 3, 4] y, double[1, 2, 3, 3] w)"
+    named, blank = (
+        parse(signature, f"y, {keys}, {values}, w = Attention<qk_matmul_output_mode = 3>(x, x, x)", NEWEST)
+        for keys, values in (("k", "v"), ("", ""))
+    )
+    assert list(blank.graph.node[0].output) == ["y", "", "", "w"]
+    feeds = {"x": normal(1, 2, 3, 4), "v0": normal(1, 2, 3, 4), "v1": normal(1, 2, 3, 3)}
+    wanted, found = (run(differentiate(model, ["x"], np.float64)[0], feeds) for model in (named, blank))
+    assert np.abs(wanted["d_x"]).max() > 0.1
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array)

@@ -242,6 +242,27 @@ def test_a_state_that_is_written_anew_in_each_pass(opset):
 
 
 @OPSETS
+def test_a_state_that_changes_its_shape(opset):
+    """What grows cannot be stacked: its values are kept in a sequence. The other state keeps its shape."""
+    body = """
+        y, z, t = Loop(n, , x, w) <body = g (int64 i, bool go, s, r) => (on, s2, r2, o) {
+            p = Mul(s, r)
+            q = Tanh(p)
+            s2 = Concat<axis = 0>(q, x)
+            m = ReduceMean<keepdims = 0>(s2)
+            r2 = Mul(r, m)
+            o = Exp(r2)
+            on = Identity(go)
+        }>
+        """
+    signature = "(double[N, 2] x, double[2] w, int64 n) => (double[] y, double[2] z, double[] t)"
+    for n in (1, 3):
+        feeds = {"x": normal(2, 2), "w": normal(2), "n": np.array(n)}
+        differentiated = check(parse(signature, body, opset), feeds, ["x", "w"])
+        assert "SequenceInsert" in operators(differentiated)
+
+
+@OPSETS
 def test_a_loop_that_only_counts_and_doubles_saves_nothing(opset):
     """Where the backward needs nothing of the passes, their number is all that is kept."""
     body = "y = Loop(n, , x) <body = g (int64 i, bool go, s) => (on, r) { r = Add(s, s)  on = Identity(go) }>"
@@ -424,6 +445,42 @@ def test_a_list_whose_members_differ_in_shape_is_refused():
     model = parse("(double[9] x, int64 n) => (double[] y) <int64[1] axis = {0}>", body)
     with pytest.raises(UnsupportedOperatorError, match="members or positions are not known before the model runs"):
         differentiate(model, ["x"], np.float64)
+
+
+def test_what_draws_random_numbers_in_a_loop_is_refused():
+    body = """
+        y = Loop(n, , x) <body = b (int64 i, bool go, s) => (on, s2) {
+            r = RandomUniformLike(s)
+            s2 = Mul(s, r)
+            on = Identity(go)
+        }>
+        """
+    with pytest.raises(UnsupportedOperatorError, match="RandomUniformLike inside it draws other numbers"):
+        differentiate(parse("(double[2] x, int64 n) => (double[2] y)", body), ["x"], np.float64)
+
+
+@OPSETS
+def test_a_loop_in_half_precision_is_differentiated_in_single_precision(opset):
+    body = """
+        t, z = Loop(n, , x) <body = g (int64 i, bool go, s) => (on, s2, o) {
+            p = Mul(s, x)
+            c = Less(i, one)
+            s2 = If(c) <then_branch = a () => (q) { q = Tanh(p) }, else_branch = b () => (r) { r = Add(p, s) }>
+            o = Exp(s2)
+            on = Identity(go)
+        }>
+        y = Add(t, x)
+        """
+    found = []
+    for name, dtype in (("float16", np.float16), ("float", np.float32)):
+        model = parse(f"({name}[N, 2] x, int64 n) => ({name}[N, 2] y, {name}[] z) <int64 one = {{1}}>", body, opset)
+        differentiated, _ = differentiate(model, ["x"], np.float32)
+        v = {"v0": np.full((1, 2), 1e-7, np.float32), "v1": np.full((3, 1, 2), 1e-7, np.float32)}
+        feeds = {"x": np.array([[0.5, -0.25]], dtype), "n": np.array(3)}
+        found.append(run(differentiated, feeds | v)["d_x"])
+    half, single = found
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, single, rtol=2e-3)  # of the forward pass; backward, 1e-7 would be 0 in half
 
 
 def test_a_policy_holds_inside_a_branch():

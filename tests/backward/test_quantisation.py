@@ -12,16 +12,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from nets import graph
 
+from onnx_saliency.backward import find_path, is_straight_through
+from onnx_saliency.errors import UnsupportedOperatorError
+from onnx_saliency.graph import normalise
 from onnx_saliency.graph.quantised import CONTRIB
 
 from .harness import assert_close, differentiate, run
 
-RANGES = {"u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767), "i4": (-8, 7), "u4": (0, 15)}
+RANGES = {
+    "f8": (-448, 448),
+    "u8": (0, 255),
+    "i8": (-128, 127),
+    "u16": (0, 65535),
+    "i16": (-32768, 32767),
+    "i4": (-8, 7),
+    "u4": (0, 15),
+}
 
 
 class Quantisers:
@@ -41,8 +54,9 @@ class Quantisers:
         """Codes of x. `open`: the ends of the range belong to it; else a code there was held back."""
         low, high = RANGES[kind]
         if self.position is None:
-            r = np.round(x / s) + z
+            r = x / s if kind == "f8" else np.round(x / s) + z
             q = np.clip(r, low, high)
+            q = q.astype(ml_dtypes.float8_e4m3fn).astype(np.float64) if kind == "f8" else q
             passes = (r >= low) & (r <= high) if open else (q > low) & (q < high)
             self.noted.append((q, np.where(passes | result, q - x / s, np.nan)))
             return q
@@ -61,7 +75,6 @@ class Case:
         definition: y from (x, quantiser, weights).
         x: the input.
         weights: its other inputs.
-        codes: the largest difference of y allowed, in codes times `ys`: where onnxruntime itself rounds otherwise.
     """
 
     op: str
@@ -178,6 +191,8 @@ def linear(kind: str, s: Any, z: Any, body: str, *, opset: int = 21, x: np.ndarr
 
 
 def tensor(kind: str, values: np.ndarray) -> onnx.TensorProto:
+    if kind == "f8":
+        return onnx.helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, values.shape, [0.0])
     element = {"i4": onnx.TensorProto.INT4, "u4": onnx.TensorProto.UINT4}[kind]
     return onnx.helper.make_tensor("z", element, values.shape, values.reshape(-1).astype(int).tolist())
 
@@ -204,6 +219,7 @@ LINEAR = [
     linear("i16", scale(1e-4), np.int16(5), QDQ),
     linear("i4", scale(0.5), tensor("i4", np.array(-1)), QDQ),
     linear("u4", scale(0.4), tensor("u4", np.array(6)), QDQ),
+    linear("f8", scale(0.01), tensor("f8", np.array(0)), QDQ, opset=19),
     linear("i8", PER_CHANNEL, np.array([3, -5, 0], np.int8), AXIS, along=channel, named="an axis", opset=18),
     linear(
         "i8",
@@ -217,9 +233,7 @@ LINEAR = [
         "u16",
         scale(1e-4),
         np.uint16(30000),
-        QDQ.replace("QuantizeLinear", "com.microsoft.QuantizeLinear")
-        .replace("DequantizeLinear", "com.microsoft.DequantizeLinear")
-        .replace("com.microsoft.Decom.microsoft.quantizeLinear", "com.microsoft.DequantizeLinear"),
+        QDQ.replace("= ", "= com.microsoft."),
         named="of com.microsoft",
         opset=18,
     ),
@@ -250,7 +264,8 @@ MOVED = [
     moved("Squeeze", "u = Unsqueeze(q, axis) m = Squeeze(u, axis)", lambda q: q, axis=np.array([0])),
     moved("Split", "a, b = Split<axis = 2, num_outputs = 2>(q) m = Concat<axis = 2>(b, a)",
           lambda q: np.concatenate([q[:, :, 2:], q[:, :, :2]], axis=2)),
-    moved("Clip", "m = Clip(q, low, high)", lambda q: np.where(q < 60.5, 60, np.where(q > 149.5, 150, q)), low=np.uint8(60), high=np.uint8(150)),
+    moved("Clip", "m = Clip(q, low, high)", lambda q: np.where(q < 60.5, 60, np.where(q > 149.5, 150, q)),
+          low=np.uint8(60), high=np.uint8(150)),
     moved("Max", "m = Max(q, low)", lambda q: np.where(q < 97.5, 97, q), low=np.uint8(97)),
 ]  # fmt: skip
 
@@ -272,7 +287,8 @@ def group(named: str, body: str, definition: Callable[..., np.ndarray], x: np.nd
 
 
 GROUPS = [
-    group("Conv", "f = Conv<pads = [1, 1, 1, 1]>(d, f_w)", lambda x, **w: convolve(x, deq(**w), pad=1), floats(1, 2, 5, 5)),
+    group("Conv", "f = Conv<pads = [1, 1, 1, 1]>(d, f_w)", lambda x, **w: convolve(x, deq(**w), pad=1),
+          floats(1, 2, 5, 5)),
     group("Conv-no Relu left", "f = Conv(d, f_w)", lambda x, **w: convolve(x, deq(**w)), floats(1, 2, 5, 5),
           yz=np.uint8(0)),
     group("Add", "f = Add(d, d)", lambda x, **_: x + x, floats(1, 2, 5, 5), ys=scale(0.05)),
@@ -294,7 +310,7 @@ def kept(x: np.ndarray, q: Quantisers, **w: np.ndarray) -> np.ndarray:
 
 KEPT = Case(
     "DequantizeLinear", f"{IN} {SHORT} c = Conv(d, f_w) f = Relu(c) {CODED} {OUT}", kept, floats(1, 2, 5, 5),
-    {**X, **Y, **TWO, **SMALL}, "Relu",
+    {**X, **Y, **TWO, **SMALL, "ys": scale(1.0)}, "Relu",
 )  # fmt: skip
 
 
@@ -362,6 +378,28 @@ STANDARD = [
 ]  # fmt: skip
 
 
+def score(op: str, body: str, definition: Callable[..., np.ndarray], x: np.ndarray, **options: Any) -> Case:
+    """The codes of `op` are those of the output y: nothing holds them back, whatever their range."""
+
+    def whole(x: np.ndarray, q: Quantisers, **w: np.ndarray) -> np.ndarray:
+        x = (q(x, w["xs"], w["xz"]) - w["xz"]) * w["xs"]
+        return (q(definition(x, **w), w["ys"], w["yz"], result=True) - w["yz"]) * w["ys"]
+
+    return Case(op, f"{IN} {body} y = DequantizeLinear(yq, ys, yz)", whole, x, {**X, **Y, **options}, "a score")
+
+
+NARROW = {"ys": scale(0.001), "yz": np.uint8(128)}
+SCORES = [
+    score("QLinearMatMul", "yq = QLinearMatMul(xq, xs, xz, w, ws, wz, ys, yz)", lambda x, **w: x @ deq(**w),
+          floats(3, 4), **{**FACTOR, **NARROW}),
+    score("QuantizeLinear", "d = DequantizeLinear(xq, xs, xz) e = Mul(d, d) yq = QuantizeLinear(e, ys, yz)",
+          lambda x, **w: x * x, floats(3, 4), **NARROW),
+    score("QLinearAdd", "m = QLinearMatMul(xq, xs, xz, w, ws, wz, ys, yz) "
+          "yq = com.microsoft.QLinearAdd(m, ys, yz, b, ws, wz, ys, yz)",
+          lambda x, b, **w: x @ deq(**w) + 0 * b, floats(3, 4), b=np.full(5, 130, np.uint8), **{**FACTOR, **NARROW}),
+]  # fmt: skip
+
+
 def one(op: str, attributes: str, definition: Callable[..., np.ndarray], x: np.ndarray, **options: Any) -> Case:
     body = f"yq = com.microsoft.{op}{attributes}(xq, xs, xz, ys, yz)"
     return qlinear(op, body, definition, x, **options)
@@ -396,7 +434,8 @@ ONNXRUNTIMES = [
     one("QLinearSigmoid", "", lambda x, **_: 1 / (1 + np.exp(-x)), floats(2, 5), open=True, **UNIT),
     one("QLinearSoftmax", "<axis = -1, opset = 13>", lambda x, **_: softmax(x), floats(3, 5, scale=1.0), open=True,
         **UNIT),
-    qlinear("QLinearConcat", "t = Transpose(xq) yq = com.microsoft.QLinearConcat<axis = 1>(ys, yz, xq, xs, xz, t, s, z)",
+    qlinear("QLinearConcat",
+            "t = Transpose(xq) yq = com.microsoft.QLinearConcat<axis = 1>(ys, yz, xq, xs, xz, t, s, z)",
             lambda x, s, z, **w: np.concatenate([x, (x.T / w["xs"] + w["xz"] - z) * s], axis=1), floats(3, 3),
             open=True, s=scale(0.0311), z=np.uint8(100), **FINE),
     qlinear("QGemm", "yq = com.microsoft.QGemm<transB = 1, alpha = 0.5>(xq, xs, xz, w, ws, wz, c, ys, yz)",
@@ -411,8 +450,8 @@ ONNXRUNTIMES = [
          Dynamic(lambda x, **w: x @ deq(**w)), floats(3, 4), FACTOR),
 ]  # fmt: skip
 
-ROWS = [*LINEAR[:-1], *MOVED, RELU_ON_CODES, *GROUPS, KEPT, *STANDARD]
-ALL = [*ROWS, LINEAR[-1], *ONNXRUNTIMES]
+ROWS = [*LINEAR, *MOVED, RELU_ON_CODES, *GROUPS, KEPT, *STANDARD]
+ALL = [*ROWS, *SCORES, *ONNXRUNTIMES]
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)
@@ -430,3 +469,38 @@ def test_gradient_is_the_straight_through_estimate(case):
 
 def test_every_operator_of_onnxruntimes_quantiser_has_a_case():
     assert CONTRIB - {"QuantizeLinear", "DequantizeLinear"} == {case.op for case in ONNXRUNTIMES} & CONTRIB
+
+
+# --- where codes end ---------------------------------------------------------------------------
+
+
+def test_an_image_of_whole_numbers_is_differentiated_as_of_reals():
+    body = "t = Transpose<perm = [0, 2, 3, 1]>(x) c = Cast<to = 1>(t) y = Mul(c, c)"
+    model = graph(body, inputs="uint8[1,3,2,2] x", outputs="float[1,2,2,3] y")
+    explained, reached = differentiate(model, ["x"], np.float32)
+    assert reached == [True]
+    x, v = RNG.integers(0, 256, (1, 3, 2, 2)).astype(np.uint8), floats(1, 2, 2, 3)
+    found = run(explained, {"x": x, "v0": v})
+    assert_close(found["d_x"], 2 * x.astype(np.float64) * v.transpose(0, 3, 1, 2), 1e-6, "gradient")
+
+
+def test_what_is_piecewise_constant_in_codes_stops():
+    body = f"{IN} l = Shape(xq) c = Cast<to = 1>(l) d = DequantizeLinear(xq, xs, xz) y = Mul(d, c)"
+    canonical = normalise(ir.from_proto(graph(body, inputs="float[a,b] x", outputs="float[c,d] y", **X)))
+    path = find_path(canonical.graph, canonical.graph.outputs, canonical.graph.inputs[:1])
+    assert [node.op_type for node in path.nodes] == ["QuantizeLinear", "DequantizeLinear", "Mul"]
+    assert [is_straight_through(node) for node in path.nodes] == [True, False, False]
+
+
+REFUSED = {
+    "yq = com.microsoft.QLinearSoftmax<axis = 1, opset = 12>(xq, xs, xz, ys, yz)": "several axes",
+    "yq = com.microsoft.QLinearGlobalAveragePool<channels_last = 1>(xq, xs, xz, ys, yz)": "channels are last",
+}
+
+
+@pytest.mark.parametrize("body", REFUSED)
+def test_forms_without_a_rule_are_named(body):
+    options = {"inputs": "float[1,3,4,4] x", "outputs": "float[a,b,c,d] y", "domains": "com.microsoft"}
+    with pytest.raises(UnsupportedOperatorError, match=REFUSED[body]) as found:
+        differentiate(graph(f"{IN} {body} {OUT}", **options, **X, **Y, **TWO), ["x"], np.float32)
+    assert "com.microsoft::QLinear" in str(found.value)

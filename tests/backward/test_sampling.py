@@ -254,11 +254,12 @@ def roi_align(x, rois, images, mode="avg", output_height=1, output_width=1, samp
             if mode == "avg":
                 y[r, :, i, j] = sum(sum(each) for each in seen) / max(down * across, 1)
             else:
-                y[r, :, i, j] = np.max([corner for each in seen for corner in each], axis=0)
+                y[r, :, i, j] = np.max([corner for each in seen for corner in each] or [0.0], axis=0)
     return y
 
 
 REGIONS = np.array([[1, 1.5, 6, 5], [-3.1, 0, 9, 4.2], [2, 2, 2.3, 2.1], [5, -2.5, 9.3, 13]])
+EMPTY_REGION = np.array([[2, 1, 2, 4], [1, 1, 4, 3]])
 
 
 def aligned(x, regions=REGIONS, images=(0, 1, 1, 0), fed=(), named="", **attrs):
@@ -271,6 +272,7 @@ ALIGNED = [
     aligned(normal(2, 2, 4, 5), mode=mode, sampling_ratio=ratio, coordinate_transformation_mode=coordinate)
     for mode, ratio, coordinate in itertools.product(("avg", "max"), (0, 1, 2), ("half_pixel", "output_half_pixel"))
 ] + [
+    *(aligned(normal(2, 1, 4, 5), EMPTY_REGION, (0, 1), mode=mode, named="an empty region") for mode in ("avg", "max")),
     aligned(normal(2, 1, 4, 5), fed=[1, 2], mode="avg", named="open"),
     aligned(distinct(2, 1, 4, 5), fed=[1, 2], mode="max", named="open"),
     Row("RoiAlign", [normal(1, 2, 4, 4), np.array([[0.5, 1, 3, 3.5]]), whole(0)], named="defaults",

@@ -187,9 +187,9 @@ CNN_WEIGHTS = {
 }  # fmt: skip
 
 NORMALISE = """
-    m{i} = ReduceMean<axes = [-1]>(x{i})  d{i} = Sub(x{i}, m{i})  q{i} = Pow(d{i}, two)  v{i} = ReduceMean<axes = [-1]>(q{i})
-    e{i} = Add(v{i}, epsilon)  s{i} = Sqrt(e{i})  n{i} = Div(d{i}, s{i})  g{i} = Mul(n{i}, gamma{i})
-    y{i} = Add(g{i}, beta{i})
+    m{i} = ReduceMean<axes = [-1]>(x{i})  d{i} = Sub(x{i}, m{i})  q{i} = Pow(d{i}, two)
+    v{i} = ReduceMean<axes = [-1]>(q{i})  e{i} = Add(v{i}, epsilon)  s{i} = Sqrt(e{i})
+    n{i} = Div(d{i}, s{i})  g{i} = Mul(n{i}, gamma{i})  y{i} = Add(g{i}, beta{i})
 """
 GELU = "a = Div(h, root)  b = Erf(a)  c = Add(b, one)  d = Mul(h, c)  u = Mul(d, half)"
 QUICK = "a = Mul(h, alpha)  b = Sigmoid(a)  u = Mul(h, b)"

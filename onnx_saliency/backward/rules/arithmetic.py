@@ -145,7 +145,6 @@ def one_hot(n: Call, dy: Tensor) -> Gradients:
     if not n.needs(2):
         return None
     h = op.OneHot(n.input(0), n.input(1), np.array([0, 1], dy.dtype.numpy()), axis=n["axis"])
-    h.value.dtype = dy.dtype
     sums = [op.ReduceSum(part, keepdims=0) for part in (dy * (1 - h), dy * h)]
     return None, None, op.Concat(*(op.Reshape(each, [1]) for each in sums), axis=0)
 

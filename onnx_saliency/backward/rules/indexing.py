@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx_ir as ir
 
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import scatter_back
@@ -119,7 +118,6 @@ def unique(n: Call, dy: Tensor) -> Gradients:
     """dx = dy at the first occurrence of each value"""
     x, axis, rank = (op.Reshape(n.x, [-1]), 0, 1) if n["axis"] is None else (n.x, n["axis"] % n.x.rank, n.x.rank)
     _, first = op.Unique(x, outputs=2, axis=axis, sorted=n["sorted"])
-    first.value.dtype = ir.DataType.INT64
     along = op.Unsqueeze(first, [i for i in range(rank) if i != axis])
     dx = op.ScatterElements(_full(x, 0.0), op.Expand(along, op.Shape(dy)), dy, axis=axis)
     return op.Reshape(dx, n.x.shape)

@@ -23,9 +23,15 @@ from onnx_saliency.backward.registry import Call, Gradients, rule, rule_of
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 from onnx_saliency.graph.quantised import CONTRIB, MICROSOFT, STANDARD, Code, form, is_result, quantiser_of
 
-_SUMS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Sub", "Sum", "Mul", "Div"})
-_RANGES = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
-"""Operators whose code tells where it was held back; the results of all others are computed again, which is cheap."""
+_SUMS = frozenset({"Conv", "MatMul", "Gemm", "Add", "Mul", "LeakyRelu"})
+"""Float operators of operators on codes whose code tells where it was held back."""
+
+_WITHIN_INPUTS = frozenset(
+    {"AveragePool", "GlobalAveragePool", "ReduceMean", "Mean", "MaxPool", "GlobalMaxPool", "ReduceMax", "Max", "Concat"}
+    | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Gather", "Expand", "Tile"}
+    | {"DepthToSpace", "SpaceToDepth"}
+)
+"""Operators F in groups, with F(c x) = c F(x) for c > 0, whose results lie in the range of their inputs."""
 
 
 # --- between floats and codes ------------------------------------------------------------------
@@ -41,8 +47,8 @@ def quantize_linear(n: Call, dq: Tensor) -> Gradients:
     dtype = n.node.outputs[0].dtype or ir.DataType.UINT8
     if is_result(n.node.outputs[0]):
         return dq / s
-    x = _before_rounding(n)
-    passes = strictly_within(n.y, dtype) if x is None else within(rounded(x, s, z, dtype), dtype)
+    x = _before_rounding(n, s)
+    passes = strictly_within(n.y_real, s, z, dtype) if x is None else within(rounded(x, s, z, dtype), dtype)
     return op.Where(passes, dq / s, 0.0)
 
 
@@ -59,32 +65,23 @@ def dynamic_quantize_linear(n: Call, dq: Tensor) -> Gradients:
     return dq / n.tape.read(n.node.outputs[1])
 
 
-def _before_rounding(n: Call) -> Tensor | None:
+def _before_rounding(n: Call, s: Tensor) -> Tensor | None:
     """The number that a QuantizeLinear rounds, None where its code has to tell.
 
-    The result of a group DequantizeLinear - F - QuantizeLinear is not read (`Call.y` says why) but computed
-    again, unless F is a sum.
+    The result of a group DequantizeLinear - F - QuantizeLinear is not read (`Call.y` says why). Where it lies in
+    the range of F's inputs it is computed again, as s F(x / s), which no runtime takes for the same F(x).
     """
     value = n.node.inputs[0]
     if value is None or quantiser_of(value) is None:
         return n.x
     node = value.producer()
-    if node is None or node.op_type in _SUMS | _RANGES or node.domain:
+    if node is None or node.op_type not in _WITHIN_INPUTS or s.dims not in ((), (1,)):
         return None
     made = Call(node, n.tape, [None] * len(node.outputs), [])
-    inputs = [None if x is None else _as_codes(made, x) for x in node.inputs]
+    inputs = [x / s if x is not None and x.dtype.is_floating_point() else x for x in made.inputs]
     attributes = {name: made[name] for name in node.attributes}
     results = getattr(op, node.op_type)(*inputs, outputs=len(node.outputs), **attributes)
-    return results if isinstance(results, Tensor) else results[list(node.outputs).index(value)]
-
-
-def _as_codes(n: Call, value: ir.Value) -> Tensor:
-    """What DequantizeLinear makes of its codes, without reading its result."""
-    node = value.producer()
-    if node is None or node.op_type != "DequantizeLinear":
-        return n.tape.read(value)
-    made = Call(node, n.tape, [None], [])
-    return dequantised(made.x, made.input(1), made.optional(2), made["axis"], made["block_size"] or 0)
+    return (results if isinstance(results, Tensor) else results[list(node.outputs).index(value)]) * s
 
 
 # --- operators on codes ------------------------------------------------------------------------
@@ -128,7 +125,7 @@ class Real(Call):
     @property
     def is_sum(self) -> bool:
         """Whether the code of the result has to tell where it was held back."""
-        return self.op_type in _SUMS | _RANGES
+        return self.op_type in _SUMS
 
     @property
     def output_scale(self) -> Tensor | None:
@@ -188,7 +185,7 @@ def _through_rounding(f: Real, dq: Tensor) -> Tensor:
     if is_result(f.node.outputs[0]):
         return dq / s
     if f.is_sum:
-        passes = strictly_within(f.code.y, dtype)
+        passes = strictly_within(f.y, s, f.output_zero_point, dtype)
     else:
         passes = within(rounded(f.before_rounding(), s, f.output_zero_point, dtype), dtype)
     return op.Where(passes, dq / s, 0.0)
