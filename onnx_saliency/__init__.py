@@ -10,9 +10,7 @@ After Simonyan, Vedaldi, Zisserman 2013, "Deep Inside Convolutional Networks".
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from onnx_saliency.errors import (
@@ -32,7 +30,7 @@ from onnx_saliency.errors import (
 
 if TYPE_CHECKING:
     from onnx_saliency.explain import Explainer, Explanation
-    from onnx_saliency.export import export
+    from onnx_saliency.exporter import export
     from onnx_saliency.images import Labels, Preprocess, preset
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
@@ -41,7 +39,7 @@ _LAZY = {
     "Explanation": "onnx_saliency.explain",
     "Labels": "onnx_saliency.images",
     "Preprocess": "onnx_saliency.images",
-    "export": "onnx_saliency.export",
+    "export": "onnx_saliency.exporter",
     "preset": "onnx_saliency.images",
 }
 
@@ -65,17 +63,6 @@ __all__ = [
     "export",
     "preset",
 ]
-
-
-class _Package(ModuleType):
-    """Importing the room `export/` would bind the module over the verb `export`: the verb stays."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _LAZY or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

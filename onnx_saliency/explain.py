@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import ImageError, LabelError, ModelError, SaliencyError, TargetError
-from onnx_saliency.export import Explained, check_export, explain_model, read_metadata
-from onnx_saliency.export.explained import CHOSEN, GRADIENT, LOGITS, SALIENCY, TARGET, Score
+from onnx_saliency.exporter import Explained, check_export, explain_model, read_metadata
+from onnx_saliency.exporter.explained import CHOSEN, GRADIENT, LOGITS, SALIENCY, TARGET, Score
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Labels, Picture, Placement, Preprocess, prepare, preset, read_labels, read_picture
 from onnx_saliency.runtime import Session

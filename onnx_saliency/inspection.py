@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnx_saliency.backward import GRADIENT, find_path, find_rule, is_expanded, is_straight_through, nodes_on
 from onnx_saliency.errors import ExportError, ModelError
-from onnx_saliency.export import build_explained, read_metadata
+from onnx_saliency.exporter import build_explained, read_metadata
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
 

@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.nn import functional
 
-from onnx_saliency.export import export
+from onnx_saliency.exporter import export
 
 sys.path += [str(Path(__file__).parents[1] / "tests" / room) for room in ("models", "reference")]
 import light

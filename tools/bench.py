@@ -23,8 +23,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from onnx_saliency.export import explain_model
-from onnx_saliency.export.explained import SALIENCY
+from onnx_saliency.exporter import explain_model
+from onnx_saliency.exporter.explained import SALIENCY
 from onnx_saliency.report import write_json, write_text
 from onnx_saliency.runtime import Session
 

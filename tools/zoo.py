@@ -144,7 +144,7 @@ def run_one(net: str, exporter: str, folder: Path) -> Outcome:
     import onnxruntime
     import torch
 
-    from onnx_saliency.export import explain_model
+    from onnx_saliency.exporter import explain_model
     from onnx_saliency.runtime import Session
 
     module, shape = build(net)

@@ -19,7 +19,7 @@ def demo(
     """Explain the pictures that come with the package: maps, overlays, an explained model, one page to look at."""
     from onnx_saliency.embedded import default_model, default_pictures
     from onnx_saliency.explain import Explainer
-    from onnx_saliency.export import export
+    from onnx_saliency.exporter import export
     from onnx_saliency.images import read_picture
     from onnx_saliency.report import contact_sheet, write_image
     from onnx_saliency.report.results import Results, tiles

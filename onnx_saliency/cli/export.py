@@ -39,7 +39,7 @@ def export(
     Example: onnx-saliency export net.onnx -o net.saliency.onnx
     """
     from onnx_saliency.errors import SaliencyError
-    from onnx_saliency.export import export as export_model
+    from onnx_saliency.exporter import export as export_model
 
     if score not in ("logit", "probability"):
         raise SaliencyError(f"--score is logit or probability, not {score!r}.")

@@ -15,7 +15,7 @@ from pictures import data_folder, model_path, read_pictures
 from scipy.stats import spearmanr
 
 from onnx_saliency import export
-from onnx_saliency.export import read_metadata
+from onnx_saliency.exporter import read_metadata
 from onnx_saliency.graph.quantised import FORMS
 from onnx_saliency.inspection import inspect_model
 

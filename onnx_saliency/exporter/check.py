@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.errors import ExportError, ModelError
-from onnx_saliency.export.explained import TARGET, Explained
+from onnx_saliency.exporter.explained import TARGET, Explained
 from onnx_saliency.graph.opset import MIN_OPSET
 from onnx_saliency.runtime import Session
 

@@ -12,7 +12,7 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, array, close, graph, im
 
 import onnx_saliency as xs
 from onnx_saliency.errors import ExportError, OutputError
-from onnx_saliency.export import export as room_export
+from onnx_saliency.exporter import export as room_export
 from onnx_saliency.graph import normalise as normalise_room
 
 X = {"image": images()}
@@ -173,6 +173,23 @@ def test_the_explainer_refuses_it_too(monkeypatch):
 def test_rounding_is_none(monkeypatch):
     monkeypatch.setitem(normalise_room.__globals__, "raise_opset", broken(lambda v: np.nextafter(v, np.float32(9))))
     xs.export(small(opset=11))
+
+
+STATISTICS = {name: np.linspace(0.3, 1.7, 4, dtype=np.float32) for name in ("scale", "shift", "variance")}
+
+
+def test_a_net_that_amplifies_rounding_is_allowed_its_own():
+    """A bias of 10000 and a mean of 10000 cancel: the original loses three digits to rounding, the folded copy none.
+
+    A transposed convolution, because onnxruntime folds the normalisation after a plain one itself.
+    """
+    body = "k = ConvTranspose(image, w, b) c = BatchNormalization(k, scale, shift, mean, variance) s = Sigmoid(c)"
+    rest = " p = GlobalAveragePool(s) f = Flatten(p) " + HEAD
+    far = np.full(4, 1e4, np.float32)
+    weights = {**HEAD_WEIGHTS, **STATISTICS, "w": (3, 4, 3, 3), "b": far, "mean": far}
+    model = graph(body + rest, **weights)
+    (before,), (after,) = run(model, X), run(xs.export(model), X, ["logits"])
+    assert np.linalg.norm(before - after) / np.linalg.norm(before) > 1e-5
 
 
 def test_another_shape_of_output_is_a_difference(monkeypatch):

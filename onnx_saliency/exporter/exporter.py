@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from onnx_saliency.backward import GRADIENT, Policy, is_expanded
 from onnx_saliency.errors import OutputError, SaliencyError
-from onnx_saliency.export.check import check_outputs
-from onnx_saliency.export.explained import Explained, Score, Target, build_explained
+from onnx_saliency.exporter.check import check_outputs
+from onnx_saliency.exporter.explained import Explained, Score, Target, build_explained
 from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
 from onnx_saliency.runtime import fits_in_one_file
 

@@ -15,8 +15,8 @@ from onnx_ir.passes import common as passes
 
 from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, is_straight_through, nodes_on, op
 from onnx_saliency.errors import ExportError, ModelError, TargetError
-from onnx_saliency.export.metadata import read_metadata, write_metadata
-from onnx_saliency.export.score import chosen_class, class_scores, seed
+from onnx_saliency.exporter.metadata import read_metadata, write_metadata
+from onnx_saliency.exporter.score import chosen_class, class_scores, seed
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.folding import fold_constants
 from onnx_saliency.graph.normalise import prune
