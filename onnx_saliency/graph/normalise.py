@@ -1,7 +1,7 @@
 """One canonical form, so that everything after reads one kind of graph.
 
-Functions inlined, opset 18 or more, constants folded, control flow of a known way written out, pads
-explicit, BatchNormalization folded, Dropout and Identity gone, shapes inferred. Inputs, outputs and
+Functions inlined, opset 18 or more, constants folded, control flow of a known way written out, half precision computed
+in float32, pads explicit, BatchNormalization folded, Dropout and Identity gone, shapes inferred. Inputs, outputs and
 their names stay.
 """
 
@@ -19,6 +19,7 @@ from onnx_saliency.graph.folding import constant, fold_constants
 from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.opset import raise_opset
 from onnx_saliency.graph.padding import resolve_auto_pad
+from onnx_saliency.graph.precision import widen_half
 from onnx_saliency.graph.shapes import infer_shapes
 
 _FIRST_IR_WITH_CONSTANTS = 4  # before, every initializer had to be listed as an input
@@ -52,6 +53,7 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
     expand_functions(model, expand)
     resolve_control_flow(model)  # after them, as some are defined by loops
     _remove_identities(model)  # that inlining left
+    widen_half(model)
     resolve_auto_pad(model)
     fold_batch_normalization(model)
     prune(model)
