@@ -117,21 +117,24 @@ def build(net: str) -> tuple[Any, list[int]]:
         kwargs = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         module = torchvision.models.get_model(name, weights=None, num_classes=100, **kwargs)
         shape = [3, 299, 299] if name == "inception_v3" else [3, 224, 224]
-    for child in module.modules():
-        if hasattr(child, "momentum") and hasattr(child, "running_mean"):
-            child.momentum = 1.0
-            child.train()
+    perturb(module, shape)
+    return module, shape
+
+
+def perturb(module: Any, shape: list[int]) -> None:
+    """Give BatchNorms the statistics of a forward pass, and what starts at zero a value; then evaluation mode."""
+    import torch
+
     with torch.no_grad():
         for parameter in module.parameters():  # layer scales of 1e-6 and zero heads would hide a wrong gradient
-            if parameter.ndim <= 1 and parameter.numel() and float(parameter.abs().max()) < 1e-3:
+            if parameter.numel() and float(parameter.abs().max()) < 1e-3:
                 parameter.add_(0.1 * torch.randn_like(parameter))
         for child in module.modules():
-            if hasattr(child, "momentum") and hasattr(child, "running_mean"):
-                child.train()
-            else:
-                child.training = False
+            child.training = hasattr(child, "momentum") and hasattr(child, "running_mean")
+            if child.training:
+                child.momentum = 1.0
         module(torch.randn(2, *shape))
-    return module.eval(), shape
+    module.eval()
 
 
 # --- one net, in a process of its own ----------------------------------------------------------

@@ -1,11 +1,8 @@
 """The gradient of nine well-known architectures with random weights, against float64."""
 
+import net as nets
 import pytest
 from light import NAMES, light_model, random_images
-
-pytest.importorskip("onnxruntime")
-
-import net as nets
 
 INPUTS = {"vgg19": 1, "densenet121": 1}  # the slow ones; 2 for the others
 

@@ -1,12 +1,9 @@
 """The gradient of trained classifiers on photographs, against float64."""
 
+import net as nets
 import onnx
 import pytest
 from pictures import NAMES, data_folder, model_path, read_pictures
-
-pytest.importorskip("onnxruntime")
-
-import net as nets
 
 DATA = data_folder()
 

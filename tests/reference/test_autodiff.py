@@ -2,11 +2,10 @@
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from autodiff import OPERATORS, Reference
 from onnx import helper, numpy_helper
-
-ort = pytest.importorskip("onnxruntime")
 
 X = (2, 4, 7, 6)
 RNG = np.random.default_rng(0)
