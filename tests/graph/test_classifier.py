@@ -42,6 +42,13 @@ def test_nhwc_by_its_transpose(inputs):
     assert find(graph(TRANSPOSED, inputs=inputs, **ALL)).layout == "NHWC"
 
 
+@pytest.mark.parametrize("shape", ["1,1,1,3", "1,3,1,1", "1,1,1,1"])
+def test_one_pixel_is_no_image(shape):
+    body = CONV + HEAD.replace("logits", "l") + " m = ReduceMean<keepdims = 0>(mean) logits = Add(l, m)"
+    found = find(graph(body, inputs=f"float[N,3,8,8] image, float[{shape}] mean", **ALL))
+    assert found.image.name == "image"
+
+
 @pytest.mark.parametrize("shape", ["N,C,H,W", "N,3,H,W", "N,3,3,3", "N,3,8,1"])
 def test_nchw_by_its_convolution(shape):
     body = "z = Sub(image, mean) q = Mul(z, mean)" + CONV.replace("(image", "(q") + HEAD
