@@ -446,3 +446,40 @@ def test_no_runtime_is_said(net, picture, out, command, monkeypatch):
     assert ran.code == 2
     assert "pip install 'onnx-saliency[cpu]'" in ran.error
     assert not out.exists()
+
+
+# --- other inputs -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    """A net of which every score is raised by a second input."""
+    body = CONV + HEAD.replace("logits", "l") + " logits = Add(l, shift)"
+    path = tmp_path / "shifted.onnx"
+    onnx.save(graph(body, inputs="float[N,3,8,8] image, float[M] shift", **ALL), path)
+    return path
+
+
+def test_another_input_is_fed(shifted, picture, out, command, tmp_path):
+    np.save(tmp_path / "shift.npy", np.array([0, 0, 0, 90, 0]))
+    for value, target in (("0,70,0,0,0", 1), (tmp_path / "shift.npy", 3)):
+        ran = command("explain", shifted, picture(), "-o", out, "--feed", f"shift={value}", "--json")
+        assert ran.code == 0
+        assert ran.json["explained"][0]["target"] == target
+
+
+@pytest.mark.parametrize(
+    ("feed", "message"),
+    [
+        ([], "there is no value for input 'shift'"),
+        (["--feed", "shift=0", "--feed", "shaft=1"], "no input 'shaft'"),
+        (["--feed", "shift"], "--feed takes NAME=VALUE, not 'shift'"),
+        (["--feed", "shift=a,b"], "--feed takes numbers separated by commas, not 'a,b'"),
+        (["--feed", "shift=none.npy"], "none.npy cannot be read as an array"),
+    ],
+)
+def test_a_feed_that_does_not_fit(shifted, picture, out, command, feed, message):
+    ran = command("explain", shifted, picture(), "-o", out, *feed)
+    assert ran.code == 2
+    assert message in ran.error
+    assert not out.exists()
