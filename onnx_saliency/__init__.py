@@ -18,6 +18,9 @@ from onnx_saliency.errors import (
     ExportError,
     ImageError,
     LabelError,
+    LayerError,
+    MethodError,
+    MethodWarning,
     ModelError,
     OutputError,
     ProviderError,
@@ -30,36 +33,77 @@ from onnx_saliency.errors import (
 
 if TYPE_CHECKING:
     from onnx_saliency.explain import Explainer, Explanation
-    from onnx_saliency.exporter import export
+    from onnx_saliency.exporter import Channel, Cosine, Neuron, export
+    from onnx_saliency.exporter.methods import (
+        DeconvNet,
+        GradCAM,
+        Gradient,
+        Guided,
+        InputXGradient,
+        IntegratedGradients,
+        LayerCAM,
+        SmoothGrad,
+        TenCrop,
+        VarGrad,
+    )
     from onnx_saliency.images import Labels, Preprocess, preset
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {
+    "Channel": "onnx_saliency.exporter",
+    "Cosine": "onnx_saliency.exporter",
+    "DeconvNet": "onnx_saliency.exporter.methods",
     "Explainer": "onnx_saliency.explain",
     "Explanation": "onnx_saliency.explain",
+    "GradCAM": "onnx_saliency.exporter.methods",
+    "Gradient": "onnx_saliency.exporter.methods",
+    "Guided": "onnx_saliency.exporter.methods",
+    "InputXGradient": "onnx_saliency.exporter.methods",
+    "IntegratedGradients": "onnx_saliency.exporter.methods",
     "Labels": "onnx_saliency.images",
+    "LayerCAM": "onnx_saliency.exporter.methods",
+    "Neuron": "onnx_saliency.exporter",
     "Preprocess": "onnx_saliency.images",
+    "SmoothGrad": "onnx_saliency.exporter.methods",
+    "TenCrop": "onnx_saliency.exporter.methods",
+    "VarGrad": "onnx_saliency.exporter.methods",
     "export": "onnx_saliency.exporter",
     "preset": "onnx_saliency.images",
 }
 
 __all__ = [
     "AmbiguousModelError",
+    "Channel",
+    "Cosine",
+    "DeconvNet",
     "Explainer",
     "Explanation",
     "ExportError",
+    "GradCAM",
+    "Gradient",
+    "Guided",
     "ImageError",
+    "InputXGradient",
+    "IntegratedGradients",
     "LabelError",
     "Labels",
+    "LayerCAM",
+    "LayerError",
+    "MethodError",
+    "MethodWarning",
     "ModelError",
+    "Neuron",
     "OutputError",
     "Preprocess",
     "ProviderError",
     "ProviderWarning",
     "RuntimeMissingError",
     "SaliencyError",
+    "SmoothGrad",
     "TargetError",
+    "TenCrop",
     "UnsupportedOperatorError",
+    "VarGrad",
     "export",
     "preset",
 ]

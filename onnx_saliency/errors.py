@@ -31,6 +31,14 @@ class TargetError(SaliencyError, ValueError):
     """A class that the model does not have, or as many targets as there are no images."""
 
 
+class MethodError(SaliencyError, ValueError):
+    """A method of attribution that does not exist, or an option of it that makes no sense."""
+
+
+class LayerError(ModelError):
+    """A layer that the model does not have, that has no such position, or that the score does not depend on."""
+
+
 class ImageError(SaliencyError):
     """A picture, or an array in its place, cannot be used; names the file and the reason."""
 
@@ -49,6 +57,10 @@ class RuntimeMissingError(SaliencyError, ImportError):
 
 class ProviderError(SaliencyError):
     """An execution provider that does not exist here, or a session that could not be built."""
+
+
+class MethodWarning(UserWarning):
+    """A method that is another one on this model, such as guided backpropagation without a rectifier."""
 
 
 class ProviderWarning(UserWarning):

@@ -14,8 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import ImageError, LabelError, ModelError, SaliencyError, TargetError
-from onnx_saliency.exporter import Explained, check_export, explain_model, read_metadata
-from onnx_saliency.exporter.explained import CHOSEN, GRADIENT, LOGITS, SALIENCY, TARGET, Score
+from onnx_saliency.exporter import (
+    Cosine,
+    Explained,
+    Method,
+    Options,
+    Score,
+    check_export,
+    explain_model,
+    find_method,
+    read_metadata,
+)
+from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Labels, Picture, Placement, Preprocess, prepare, preset, read_labels, read_picture
 from onnx_saliency.runtime import Session
@@ -29,21 +39,32 @@ _PREDICTED = -1
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the class scores of a batch come from.
+    """Where the scores of a batch come from: a row an image, or, of several classes an image, a row each.
 
     Attributes:
-        saliency: float32 (N, H, W), >= 0: max over colour channels of |gradient| (paper, section 3).
-        gradient: float32, the shape and layout of the network's image input, signed: dS_c/dI.
+        saliency: float32 (N, H, W), >= 0: max over colour channels of |gradient| (paper, section 3), or the
+            method's own map.
+        gradient: float32, the shape and layout of the network's image input, signed: dS_c/dI, or what the method makes
+            of it; None of class activation maps.
         logits: float32 (N, classes), before any final Softmax or Sigmoid.
-        target: int64 (N,), the class explained.
-        pictures: the pictures, where pictures were given.
-        placements: where each picture went into the network's input, one a picture.
+        target: int64 (N,), the class explained, or the channel.
+        score: float32 (N,), the value of what is explained.
+        source: int64 (N,), which of the images a row explains.
+        gap: float32 (N,), of integrated gradients: how far the values are from adding up to the score's change, as a
+            fraction of it; None of other methods.
+        notes: what to know before comparing methods.
+        pictures: the pictures, where pictures were given, one a row.
+        placements: where each picture went into the network's input, one a row.
     """
 
     saliency: npt.NDArray[np.float32]
-    gradient: npt.NDArray[np.float32]
+    gradient: npt.NDArray[np.float32] | None
     logits: npt.NDArray[np.float32]
     target: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float32]
+    source: npt.NDArray[np.int64]
+    gap: npt.NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     placements: tuple[Placement, ...] = ()
 
@@ -73,7 +94,8 @@ class Explainer:
 
     Args:
         model: path, bytes, onnx.ModelProto or onnx_ir.Model.
-        method: "gradient" (Simonyan et al. 2013, section 3).
+        method: a name of `METHODS`, such as "gradient" (Simonyan et al. 2013, section 3), or a `Method` with its
+            options, such as `SmoothGrad(samples=50)`.
         providers: "cuda", "cpu" or ONNX Runtime's names, best first; None takes CUDA where it works.
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
@@ -81,7 +103,9 @@ class Explainer:
             the preset "inception" (`preprocess_source` says which).
         labels: class names, or a file of them; None takes what the model stores.
         threads: threads within an operator.
-        score: "logit", as in the paper, or "probability".
+        score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
+            is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
+        several: how many classes of each image are explained, from one forward pass; None explains one.
         batch_size: pictures a run, where the model leaves it open.
         feeds: values of the model's other inputs, the same for every run.
 
@@ -89,14 +113,18 @@ class Explainer:
         ModelError: the model cannot be read, explained or run.
         ImageError: a preprocessing that makes no sense.
         LabelError: the labels do not fit the model's classes.
+        MethodError, LayerError, TargetError: an option that does not fit the model.
         ProviderError: no such provider.
+
+    Warns:
+        MethodWarning: the model has no rectifier, and the method differs from the gradient there only.
     """
 
     def __init__(
         self,
         model: ModelSource,
         *,
-        method: str = "gradient",
+        method: str | Method = "gradient",
         providers: Sequence[str] | None = None,
         input: str | None = None,
         output: str | None = None,
@@ -104,16 +132,25 @@ class Explainer:
         labels: Sequence[str] | str | os.PathLike[str] | None = None,
         threads: int | None = None,
         score: Score = "logit",
+        several: int | None = None,
         batch_size: int = 16,
         feeds: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         if batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
-        explained = explain_model(model, method=method, score=score, input=input, output=output, details=True)
+        options = Options(find_method(method), score, several=several, details=True)
+        explained = explain_model(model, options, input=input, output=output)
         check_export(explained)
         classifier = explained.classifier
-        self.method = method
-        self.changed = explained.changed
+        self.method = options.method
+        self.score = score
+        self.several = several
+        self.changed, self.smooth, self.layer, self.notes = (
+            explained.changed,
+            explained.smooth,
+            explained.layer,
+            explained.notes,
+        )
         self.layout = classifier.layout
         self.batch = classifier.batch
         self.batch_size = classifier.batch or batch_size
@@ -127,6 +164,7 @@ class Explainer:
         self.session = Session(explained.model, providers=providers, threads=threads)
         self._feeds = _other_inputs(self.session, self._input, feeds or {})
         self.classes = classifier.classes
+        self._targets_from = explained.width
         self.labels = _choose_labels(labels, stored, self.classes)
 
     @property
@@ -145,13 +183,27 @@ class Explainer:
         """The name of a class, its number where no names are known."""
         return self.labels.short_name(index) if self.labels is not None else f"class {index}"
 
-    def explain(self, images: Any, target: Targets = None) -> Explanation:
+    @property
+    def explains_classes(self) -> bool:
+        """Whether targets are classes, and not channels of a layer."""
+        return isinstance(self.score, str)
+
+    def target_name(self, target: int) -> str:
+        """What a target is called: the class, or the channel of the layer that is explained."""
+        if isinstance(self.score, str):
+            return self.label(target)
+        return "cosine" if isinstance(self.score, Cosine) else f"{self.score.layer}, channel {target}"
+
+    def explain(self, images: Any, target: Targets = None, *, against: Targets = None) -> Explanation:
         """Explain a batch.
 
         Args:
             images: a float array in the network's own form (shape, layout, range; one image without
                 the batch axis is taken too), or a picture: path, PIL image, `Picture`, or a list of them.
-            target: the class explained: None for the predicted one, a number or name for all, or one an image.
+            target: the class explained: None for the predicted one, a number or name for all, or one an image. Of
+                several classes an image: None for the best ones, a list of them for all, or a list an image.
+            against: a class whose score is subtracted, a number or name for all, or one an image: what speaks for the
+                target and not for this one.
 
         Raises:
             ImageError: a picture that cannot be read, or an array of another shape than the network's.
@@ -165,14 +217,24 @@ class Explainer:
         else:
             array, pictures, placements = self._read(images)
         targets = self._targets(target, len(array))
-        parts = [
-            self._run(array[start : start + self.batch_size], targets[start : start + self.batch_size])
-            for start in range(0, len(array), self.batch_size)
-        ]
-        logits, chosen, saliency, gradient = (np.concatenate(part) for part in zip(*parts, strict=True))
-        _check_finite(saliency, [picture.name for picture in pictures])
+        others = self._classes(against, len(array)) if against is not None else np.full(len(array), _PREDICTED)
+        batches = [slice(start, start + self.batch_size) for start in range(0, len(array), self.batch_size)]
+        parts = [self._run(array[batch], targets[batch], others[batch]) for batch in batches]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        rows = np.repeat(np.arange(len(array)), self.several or 1)
+        _check_finite(found[SALIENCY], [pictures[row].name if pictures else str(row) for row in rows])
+        values, gap = found.get(self.method.result), found.get(GAP)
         return Explanation(
-            saliency, gradient.astype(np.float32), logits.astype(np.float32), chosen, pictures, placements
+            saliency=found[SALIENCY],
+            gradient=None if values is None else values.astype(np.float32),
+            logits=found[LOGITS][rows].astype(np.float32),
+            target=found[CHOSEN],
+            score=found[VALUE].astype(np.float32),
+            source=rows,
+            gap=None if gap is None else gap.astype(np.float32),
+            notes=self.notes,
+            pictures=tuple(pictures[row] for row in rows) if pictures else (),
+            placements=tuple(placements[row] for row in rows) if placements else (),
         )
 
     def check_target(self, target: Targets) -> None:
@@ -184,15 +246,18 @@ class Explainer:
         """
         self._targets(target, 1)
 
-    def _run(self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+    def _run(
+        self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Run one batch; a model of a fixed batch gets its last one filled up with copies."""
         count = len(array)
-        if self.batch is not None and count < self.batch:
-            fill = [0] * (self.batch - count)
-            array, targets = np.concatenate([array, array[fill]]), np.concatenate([targets, targets[fill]])
-        feeds = {**self._feeds, self._input: array, TARGET: targets}
-        results = self.session.run(feeds, [LOGITS, CHOSEN, SALIENCY, GRADIENT])
-        return [result[:count] for result in results]
+        fill = [*range(count), *[0] * ((self.batch or count) - count)]
+        feeds = {**self._feeds, self._input: array[fill], TARGET: targets[fill], AGAINST: others[fill]}
+        wanted = (LOGITS, CHOSEN, VALUE, SALIENCY, self.method.result, GAP)
+        outputs = [name for name in wanted if name in self.session.outputs]
+        results = self.session.run(feeds, outputs)
+        rows = {name: count if name == LOGITS else count * (self.several or 1) for name in outputs}
+        return {name: result[: rows[name]] for name, result in zip(outputs, results, strict=True)}
 
     def _check_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         batch = array[None] if array.ndim == len(self._dims) - 1 else array
@@ -237,20 +302,36 @@ class Explainer:
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
     def _targets(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
+        """int64 (count,), or (count, several); -1 the best class, -2 the second best."""
+        several = self.several
         if target is None:
-            return np.full(count, _PREDICTED, dtype=np.int64)
-        several = isinstance(target, Sequence | np.ndarray) and not isinstance(target, str) and np.ndim(target) != 0
-        given: list[Any] = list(target) if several else [target] * count  # type: ignore[arg-type]
+            best = np.array(_PREDICTED) if several is None else -1 - np.arange(several)
+            return np.broadcast_to(best, (count, *best.shape)).astype(np.int64)
+        if several is None:
+            return self._classes(target, count)
+        rows = [target] if _is_one(target) or all(_is_one(item) for item in _items(target)) else _items(target)
+        rows = rows * count if len(rows) == 1 else rows
+        if len(rows) != count or any(_is_one(row) or len(_items(row)) != several for row in rows):
+            raise TargetError(f"{several} classes an image are explained: give a list of {several}, or one an image.")
+        return np.stack([self._classes(row, several) for row in rows])
+
+    def _classes(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
+        given = [target] * count if _is_one(target) else _items(target)
         if len(given) != count:
             raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
         indices = [self._class_of(item) for item in given]
-        last = (self.classes or 2**31) - 1
+        kind = "class" if isinstance(self.score, str) else "channel"
+        last = (self._targets_from or 2**31) - 1
         beyond = sorted({index for index in indices if not 0 <= index <= last})
         if beyond:
+            plural = "classes" if kind == "class" else "channels"
+            where = "the model" if kind == "class" else "the layer"
             known = (
-                "classes count from 0" if self.classes is None else f"the model has {self.classes} classes, 0 to {last}"
+                f"{plural} count from 0"
+                if self._targets_from is None
+                else f"{where} has {last + 1} {plural}, 0 to {last}"
             )
-            raise TargetError(f"No class {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
+            raise TargetError(f"No {kind} {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
         return np.array(indices, dtype=np.int64)
 
     def _class_of(self, target: Any) -> int:
@@ -260,9 +341,20 @@ class Explainer:
             raise TargetError(f"A target is the number or name of a class, not {target!r}.")
         if not isinstance(target, str):
             return int(target)
+        if not isinstance(self.score, str):
+            raise TargetError(f"A channel is given by its number, not by {target!r}.")
         if self.labels is None:
             raise TargetError(f"The class {target!r} is a name, and no labels are known. Give labels, or a number.")
         return self.labels.index(target)
+
+
+def _is_one(target: object) -> bool:
+    """Whether `target` names one class, and is no list of them."""
+    return isinstance(target, str) or np.ndim(target) == 0  # type: ignore[arg-type]  # asked of anything
+
+
+def _items(target: Any) -> list[Any]:
+    return list(target)
 
 
 def _input_dims(explained: Explained) -> tuple[int | None, ...]:
@@ -312,7 +404,7 @@ def _stored_labels(text: str) -> list[str]:
 def _check_finite(saliency: npt.NDArray[np.float32], names: Sequence[str]) -> None:
     broken = [i for i, values in enumerate(saliency) if not np.isfinite(values).all()]
     if broken:
-        listed = ", ".join(names[i] if names else str(i) for i in broken)
+        listed = ", ".join(dict.fromkeys(names[i] for i in broken))
         raise ModelError(f"The network computes NaN or infinity: the gradient of image {listed} is not finite.")
 
 

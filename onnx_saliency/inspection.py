@@ -10,9 +10,18 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, find_path, find_rule, is_expanded, is_straight_through, nodes_on
+from onnx_saliency.backward import (
+    find_path,
+    find_rule,
+    is_expanded,
+    is_rectifier,
+    is_smooth,
+    is_straight_through,
+    nodes_on,
+)
 from onnx_saliency.errors import ExportError, ModelError
 from onnx_saliency.exporter import build_explained, read_metadata
+from onnx_saliency.exporter.layers import layers_between
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
 
@@ -29,6 +38,15 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class LayerRow:
+    """A layer between image and score, as --layer names it: what makes it, and its shape."""
+
+    name: str
+    operator: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What was found in a model.
 
@@ -38,6 +56,8 @@ class Inspection:
         opset: (as it came, as it is written).
         preprocess: what the model states, None if nothing.
         multiply_accumulates: of one forward pass over one image.
+        layers: those between image and score, in the graph's order.
+        rectifiers, smooth: how many activations deconvnet and guided change, and how many keep their derivative.
         straight_through: how many nodes between image and score round, and are differentiated as if they did not.
         refusal: why the model cannot be explained, None if it can.
     """
@@ -55,6 +75,9 @@ class Inspection:
     parameters: int
     multiply_accumulates: int
     operators: tuple[Operator, ...]
+    layers: tuple[LayerRow, ...]
+    rectifiers: int
+    smooth: int
     straight_through: int = 0
     refusal: str | None = None
 
@@ -78,8 +101,14 @@ class Inspection:
         yield "preprocessing", self.preprocess or "not stated in the model; give it with --preprocess"
         yield "parameters", f"{self.parameters / 1e6:.2f} million"
         yield "forward pass", f"{self.multiply_accumulates / 1e9:.2f} G multiply-accumulates an image"
+        yield "rectifiers", f"{self.rectifiers}" + (f", and {self.smooth} smooth activations" if self.smooth else "")
         if self.straight_through:
             yield "quantised", f"{self.straight_through} nodes round; their gradient is the straight-through estimate"
+
+    def layer_rows(self) -> Iterator[tuple[str, str, str]]:
+        """One row a layer."""
+        for layer in self.layers:
+            yield layer.name, layer.operator, " x ".join(map(str, layer.shape))
 
     def operator_rows(self) -> Iterator[tuple[str, str, str, str]]:
         """One row an operator; nodes without a rule are named."""
@@ -114,6 +143,9 @@ def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, ou
         parameters=parameters(graph),
         multiply_accumulates=multiply_accumulates(graph) // (classifier.batch or 1),
         operators=tuple(_operators(classifier)),
+        layers=tuple(_layers(classifier)),
+        rectifiers=sum(is_rectifier(node) for node in _path(classifier)),
+        smooth=sum(is_smooth(node) for node in _path(classifier)),
         straight_through=sum(is_straight_through(node) for node in _path(classifier)),
         refusal=_refusal(classifier, original),  # last: it writes into the graph
     )
@@ -130,10 +162,20 @@ def _path(classifier: Classifier) -> Sequence[ir.Node]:
     return tuple(nodes_on(find_path(classifier.model.graph, [classifier.score], [classifier.image])))
 
 
+def _layers(classifier: Classifier) -> Iterator[LayerRow]:
+    path = find_path(classifier.model.graph, [classifier.score], [classifier.image])
+    for layer in layers_between(path):
+        node = layer.value.producer()
+        assert node is not None  # one of the path made it
+        assert layer.value.shape is not None
+        shape = tuple(dim if isinstance(dim, int) else str(dim.value or "?") for dim in layer.value.shape)
+        yield LayerRow(layer.name, node.op_type, shape)
+
+
 def _refusal(classifier: Classifier, original: ir.Model) -> str | None:
     """Explain it: a rule can be there and not serve a node, or the score not depend on the image."""
     try:
-        build_explained(classifier, original, GRADIENT)
+        build_explained(classifier, original)
     except (ModelError, ExportError) as error:
         return str(error)
     return None

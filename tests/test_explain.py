@@ -74,7 +74,7 @@ def test_the_probability_is_another_score():
     probability, logit = explainer(model, score="probability").explain(X), explainer(model).explain(X)
     close(probability.logits, logit.logits)
     assert not np.allclose(probability.gradient, logit.gradient)
-    with pytest.raises(xs.SaliencyError, match="'logit' or 'probability'"):
+    with pytest.raises(xs.SaliencyError, match="'logit', 'probability', a Neuron"):
         explainer(model, score="odds")
 
 

@@ -148,7 +148,7 @@ def run_one(net: str, exporter: str, folder: Path) -> Outcome:
     import onnxruntime
     import torch
 
-    from onnx_saliency.exporter import explain_model
+    from onnx_saliency.exporter import Options, explain_model
     from onnx_saliency.runtime import Session
 
     module, shape = build(net)
@@ -178,7 +178,7 @@ def run_one(net: str, exporter: str, folder: Path) -> Outcome:
     outcome.stage = "rewrite"
     start = time.perf_counter()
     try:
-        explained = explain_model(path, details=True)
+        explained = explain_model(path, Options(details=True))
         ours = Session(explained.model, providers=["cpu"])
     except Exception as error:
         outcome.reason = f"{type(error).__name__}: {error}"[:2000]

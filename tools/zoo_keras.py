@@ -56,7 +56,7 @@ def run_one(name: str, folder: Path) -> Outcome:
     import tensorflow as tf
     import tf2onnx
 
-    from onnx_saliency.exporter import explain_model
+    from onnx_saliency.exporter import Options, explain_model
     from onnx_saliency.runtime import Session
 
     outcome = Outcome(f"keras/{name}", "tf2onnx", "export")
@@ -84,7 +84,7 @@ def run_one(name: str, folder: Path) -> Outcome:
     outcome.stage = "rewrite"
     start = time.perf_counter()
     try:
-        explained = explain_model(path, details=True)
+        explained = explain_model(path, Options(details=True))
         session = Session(explained.model, providers=["cpu"])
     except Exception as error:
         outcome.reason = f"{type(error).__name__}: {error}"[:2000]

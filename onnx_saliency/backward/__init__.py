@@ -5,12 +5,14 @@ Knows nothing of images or of what the gradient is for.
 
 from onnx_saliency.backward import rules
 from onnx_saliency.backward.registry import Policy, classify, find_rule, is_expanded, is_straight_through, supported
-from onnx_saliency.backward.relu import GRADIENT
+from onnx_saliency.backward.relu import DECONVNET, GRADIENT, GUIDED, is_rectifier, is_smooth
 from onnx_saliency.backward.tensor import Tape, Tensor, op
-from onnx_saliency.backward.walk import Path, backward, check_rules, find_path, nodes_on
+from onnx_saliency.backward.walk import Path, backward, check_rules, find_path, nodes_on, reads
 
 __all__ = [
+    "DECONVNET",
     "GRADIENT",
+    "GUIDED",
     "Path",
     "Policy",
     "Tape",
@@ -21,9 +23,12 @@ __all__ = [
     "find_path",
     "find_rule",
     "is_expanded",
+    "is_rectifier",
+    "is_smooth",
     "is_straight_through",
     "nodes_on",
     "op",
+    "reads",
     "rules",
     "supported",
 ]

@@ -21,7 +21,7 @@ return gradients by value, in the shapes of the values.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -45,10 +45,15 @@ _STRAIGHT_THROUGH: set[str] = set()
 
 @dataclass(frozen=True)
 class Policy:
-    """A method's own rules for some operators; the registry's hold for all others."""
+    """What a method does at a rectifier, where methods differ; everywhere else the registry's rules hold.
+
+    Attributes:
+        name: the method's.
+        at_rectifier: makes of a rectifier's gradient rule the rule of the method; None keeps it.
+    """
 
     name: str
-    rules: Mapping[str, Rule] = field(default_factory=dict)
+    at_rectifier: Callable[[Rule], Rule] | None = None
 
 
 class Call:

@@ -1,13 +1,32 @@
 """What happens at a rectifier: the one place where the methods of the paper differ (section 4).
 
-With y = max(x, 0), the gradient passes where the input was positive. A policy replaces rules of the
-ReLU family and leaves every other rule alone.
+| method    | at a rectifier y = f(x)          | source                                                     |
+|-----------|----------------------------------|------------------------------------------------------------|
+| gradient  | dx = f'(x) dy                    | Simonyan, Vedaldi, Zisserman 2013, section 3               |
+| deconvnet | dx = max(dy, 0)                  | Zeiler & Fergus 2013, section 2.1                          |
+| guided    | dx = f'(x) max(dy, 0)            | Springenberg et al. 2014, figure 1                         |
+
+f is whatever is zero or bent below a threshold and straight above it: Relu, and its relatives of `RECTIFIERS`, for
+which f' is that of the gradient: 1 or the slope for LeakyRelu and PRelu, 1(low < x < high) for Clip, the exponential's
+own for Elu, Selu and Celu. Smooth activations have no threshold: they keep the true derivative in every method, and
+are counted (`SMOOTH`), so that nobody takes one method for another.
 """
 
 from __future__ import annotations
 
-from onnx_saliency.backward.registry import Call, Policy, rule
+import numpy as np
+import onnx_ir as ir
+
+from onnx_saliency.backward.codes import along, real
+from onnx_saliency.backward.registry import Call, Gradients, Policy, Rule, rule
 from onnx_saliency.backward.tensor import Tensor, op
+from onnx_saliency.graph.folding import constant
+
+RECTIFIERS = frozenset({"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu"})
+SMOOTH = frozenset(
+    {"Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Gelu", "Tanh", "Softplus", "Softsign", "Erf"}
+)
+_SIGNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sum", "Sub"})
 
 
 @rule("Relu")
@@ -16,4 +35,58 @@ def relu(n: Call, dy: Tensor) -> Tensor:
     return op.Where(n.y > 0, dy, 0.0)
 
 
+def _deconvnet(gradient: Rule) -> Rule:
+    def rule(n: Call, dy: Tensor) -> Gradients:
+        passed: Tensor = op.Relu(dy)
+        if n.node.op_type != "QuantizeLinear":
+            return [passed if needed else None for needed in n.needed]  # Max(0, x) has it second
+        return passed / along(real(n.input(1)), n.x, n["axis"], n["block_size"] or 0)  # from codes to real numbers
+
+    return rule
+
+
+def _guided(gradient: Rule) -> Rule:
+    def rule(n: Call, dy: Tensor) -> Gradients:
+        return gradient(n, op.Relu(dy))
+
+    return rule
+
+
 GRADIENT = Policy("gradient")
+DECONVNET = Policy("deconvnet", _deconvnet)
+GUIDED = Policy("guided", _guided)
+
+
+def is_rectifier(node: ir.Node) -> bool:
+    """Whether `node` is a rectifier, by its name or by what its constants make of it.
+
+    Clip from 0 on (ReLU6 and its like), Max with 0, and a quantiser whose lowest code is 0 behind an operator that
+    gives both signs: quantisers of models swallow the Relu before them.
+    """
+    if node.domain == "" and node.op_type == "Clip":
+        return _is(node, 1, 0.0)
+    if node.domain == "" and node.op_type == "Max":
+        return len(node.inputs) == 2 and (_is(node, 0, 0.0) or _is(node, 1, 0.0))
+    if node.domain == "" and node.op_type == "QuantizeLinear":
+        before = node.inputs[0].producer() if node.inputs[0] is not None else None
+        lowest = _lowest_code(node.outputs[0])
+        return before is not None and before.op_type in _SIGNED and _is(node, 2, lowest, absent=lowest == 0)
+    return node.domain == "" and node.op_type in RECTIFIERS
+
+
+def is_smooth(node: ir.Node) -> bool:
+    """Whether `node` is an activation that every method gives its true derivative."""
+    return node.domain == "" and node.op_type in SMOOTH
+
+
+def _is(node: ir.Node, index: int, wanted: float, *, absent: bool = False) -> bool:
+    """Whether input `index` is `wanted` in all its elements; `absent` if it is left out."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        return absent
+    known = constant(value)
+    return known is not None and bool(np.all(known == wanted))
+
+
+def _lowest_code(value: ir.Value) -> int:
+    return 0 if value.dtype is None else -(1 << value.dtype.bitwidth - 1) if value.dtype.is_signed() else 0

@@ -29,8 +29,8 @@ class Copy:
             raise NotDifferentiableError(f"{random.op_type} inside it draws other numbers when it is run again")
         prefix = f"{n.tape.prefix}{n.tape.scope}{n.op_type}_{len(n.tape.nodes)}/{name}/"
         self.graph = copy_graph(graph, prefix)
-        self.tape = _within(n.tape, prefix)
-        self.head = _within(n.tape, f"{prefix}head/")  # for what is written before it
+        self.tape = n.tape.within(prefix)
+        self.head = n.tape.within(f"{prefix}head/")  # for what is written before it
         self.policy = n.policy
 
     def backward(self, seeds: Iterable[tuple[ir.Value, ir.Value]], wrt: Sequence[ir.Value]) -> list[Tensor]:
@@ -63,13 +63,6 @@ class Copy:
                 graph.remove(node, safe=True)
         graph.inputs[:] = inputs
         return graph
-
-
-def _within(tape: Tape, prefix: str) -> Tape:
-    """A tape for a subgraph; its constants are the outermost graph's."""
-    inner = Tape(prefix, tape.dtype)
-    inner.constants = tape.constants
-    return inner
 
 
 def zeros(x: Tensor) -> Tensor:

@@ -46,6 +46,12 @@ class Tape:
             self._read[value] = tensor
         return self._read[value]
 
+    def within(self, prefix: str) -> Tape:
+        """Return a tape for a subgraph; its constants are the outermost graph's."""
+        inner = Tape(prefix, self.dtype)
+        inner.constants = self.constants
+        return inner
+
     def constant(self, array: np.ndarray) -> Tensor:
         """Return an initializer of this value; equal ones are shared."""
         key = (array.dtype.str, array.shape, array.tobytes())

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from onnx_saliency.backward.broadcasting import unbroadcast
 from onnx_saliency.backward.registry import Call, Policy, Rule, broadcasts, carries, find_rule, refusal
-from onnx_saliency.backward.relu import GRADIENT
+from onnx_saliency.backward.relu import GRADIENT, is_rectifier
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
 from onnx_saliency.errors import UnsupportedOperatorError
 from onnx_saliency.graph.bodies import Body, bodies, captured
@@ -122,7 +122,7 @@ def backward(
         tape: receives the nodes; the caller appends them to the graph.
         seeds: the gradient of each output, in its shape.
         wrt: the values to differentiate for; each must be a float.
-        policy: replaces rules of the ReLU family (`relu`).
+        policy: what happens at rectifiers (`relu`).
 
     Returns:
         One gradient for each of `wrt`, in its shape; None where no seeded output depends on it.
@@ -179,7 +179,10 @@ def _apply(
 
 
 def _rule(node: ir.Node, policy: Policy) -> Rule | None:
-    return policy.rules.get(node.op_type) or find_rule(node)
+    found = find_rule(node)
+    if found is None or policy.at_rectifier is None or not is_rectifier(node):
+        return found
+    return policy.at_rectifier(found)
 
 
 def _settle(grads: dict[ir.Value, list[Tensor]], value: ir.Value) -> Tensor | None:

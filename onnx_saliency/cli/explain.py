@@ -27,7 +27,22 @@ def explain(
     labels: Annotated[
         Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A class whose score is subtracted: what speaks for the one and not for it.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Explain this many classes of each picture, the likeliest ones.")
+    ] = None,
     method: options.Method = "gradient",
+    samples: options.Samples = None,
+    noise: options.Noise = None,
+    seed: options.Seed = None,
+    steps: options.Steps = None,
+    baseline: options.Baseline = None,
+    at_once: options.AtOnce = None,
+    layer: options.Layer = None,
+    neuron: options.Neuron = None,
+    channel: options.Channel = None,
     preprocess: options.Preset = None,
     resize: options.Resize = None,
     mean: options.Mean = None,
@@ -48,7 +63,7 @@ def explain(
 
     Example: onnx-saliency explain net.onnx dog.jpg --labels names.txt --preprocess imagenet
     """
-    from onnx_saliency.errors import ImageError
+    from onnx_saliency.errors import ImageError, SaliencyError
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import find_pictures, read_picture
     from onnx_saliency.report.results import Results, is_result
@@ -56,9 +71,17 @@ def explain(
     sources = [path for path in find_pictures(images) if str(path) in images or not is_result(path, output_folder)]
     if not sources:
         raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    chosen = options.method(
+        method, layer, samples=samples, noise=noise, seed=seed, steps=steps, baseline=baseline, at_once=at_once
+    )
+    score, number = options.score(chosen, layer, neuron, channel)
+    if target is not None and (number is not None or top is not None):
+        raise SaliencyError("Give --target, --top, or --neuron or --channel of a --layer, not several of them.")
     explainer = Explainer(
         model,
-        method=method,
+        method=chosen,
+        score=score,
+        several=top,
         preprocess=preprocess,
         labels=labels,
         input=input,
@@ -71,10 +94,18 @@ def explain(
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size
     )
-    wanted = int(target) if target is not None and re.fullmatch(r"-?[0-9]+", target) else target
+    wanted = number if number is not None else _number_or_name(target)
+    other = _number_or_name(against)
     explainer.check_target(wanted)
+    explainer.check_target(other)
     results = Results(output_folder)
     note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    if explainer.changed:
+        note(f"{chosen.name}: {len(explainer.changed)} rectifiers follow it")
+        for line in explainer.notes:
+            note(line)
+    if explainer.layer:
+        note(f"{chosen.name}: the layer is {explainer.layer}")
     note(f"running on {explainer.provider}")
 
     failed = []
@@ -86,7 +117,7 @@ def explain(
             except ImageError as error:
                 failed.append((str(source), str(error)))
         if pictures:
-            results.add(explainer, explainer.explain(pictures, wanted))
+            results.add(explainer, explainer.explain(pictures, wanted, against=other))
     for _, why in failed:
         fail(why)
     if results.rows:
@@ -94,16 +125,28 @@ def explain(
     if json:
         print_json({"explained": results.rows, "failed": [{"image": name, "error": why} for name, why in failed]})
     elif results.rows:
-        print_table(
-            ("picture", "class", "probability", "logit", "files"),
-            [_cells(row) for row in results.rows],
-            numbers=("probability", "logit"),
-        )
+        print_table(*_table(results.rows), numbers=("probability", "score"))
+        gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
+        if gaps:
+            out.print(f"\nThe values add up to the score's change but for {max(gaps):.1%} of it, or less.")
         out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
     if failed:
         raise typer.Exit(PARTIAL)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    numbers = f"{row['probability']:.1%}", f"{row['logit']:.2f}"
-    return Path(row["image"]).name, row["label"], *numbers, Path(row["overlay"]).name
+def _number_or_name(text: str | None) -> int | str | None:
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
+
+
+def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and cells; a neuron has no probability."""
+    of_classes = all(row["probability"] is not None for row in rows)
+    columns = (
+        ("picture", "class", "probability", "score", "files") if of_classes else ("picture", "what", "score", "files")
+    )
+    cells = []
+    for row in rows:
+        probability = (f"{row['probability']:.1%}",) if of_classes else ()
+        score = f"{row['score']:.4g}" if not of_classes else f"{row['score']:.2f}"
+        cells.append((Path(row["image"]).name, row["label"], *probability, score, Path(row["overlay"]).name))
+    return columns, cells

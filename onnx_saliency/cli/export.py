@@ -23,9 +23,22 @@ def export(
         typer.Option("-o", "--out", metavar="OUT", help="Where to write. Default: MODEL.saliency.onnx beside it."),
     ] = None,
     method: options.Method = "gradient",
+    samples: options.Samples = None,
+    noise: options.Noise = None,
+    seed: options.Seed = None,
+    steps: options.Steps = None,
+    baseline: options.Baseline = None,
+    at_once: options.AtOnce = None,
+    layer: options.Layer = None,
+    neuron: options.Neuron = None,
+    channel: options.Channel = None,
     score: Annotated[str, typer.Option(help="'logit', before a final Softmax or Sigmoid, or 'probability'.")] = "logit",
     target: Annotated[
         int | None, typer.Option(min=0, help="Bake this class in; default: an input `target`, -1 the predicted class.")
+    ] = None,
+    against: Annotated[int | None, typer.Option(min=0, help="A class whose score is subtracted.")] = None,
+    several: Annotated[
+        int | None, typer.Option(min=1, help="Classes of each image; `target` then takes as many, by default the best.")
     ] = None,
     require_target: Annotated[bool, typer.Option(help="Make `target` an input without a default.")] = False,
     input: options.Input = None,
@@ -40,18 +53,28 @@ def export(
     """
     from onnx_saliency.errors import SaliencyError
     from onnx_saliency.exporter import export as export_model
+    from onnx_saliency.exporter.methods.cam import ActivationMap
 
     if score not in ("logit", "probability"):
         raise SaliencyError(f"--score is logit or probability, not {score!r}.")
     if target is not None and require_target:
         raise SaliencyError("Give --target or --require-target, not both.")
+    chosen = options.method(
+        method, layer, samples=samples, noise=noise, seed=seed, steps=steps, baseline=baseline, at_once=at_once
+    )
+    of_layer, number = options.score(chosen, layer, neuron, channel)
+    if of_layer != "logit" and (target is not None or score != "logit"):
+        raise SaliencyError("--neuron and --channel choose what is explained; --target and --score are of classes.")
+    target = number if number is not None else target
     path = output_file or model.parent / f"{model.stem or 'model'}.saliency.onnx"
     export_model(
         model,
         path,
-        method=method,
-        score=score,  # type: ignore[arg-type]  # one of the two, as just checked
+        method=chosen,
+        score=score if of_layer == "logit" else of_layer,  # type: ignore[arg-type]  # as just checked
         target=target if target is not None else "required" if require_target else "default",
+        against=against,
+        several=several,
         input=input,
         output=output,
         preprocess=_recipe(preprocess) if preprocess else None,
@@ -61,7 +84,8 @@ def export(
     if json:
         print_json({"model": str(model), "explained": str(path), "bytes": size, "method": method, "score": score})
     else:
-        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, outputs saliency and input_gradient", soft_wrap=True)
+        made = "saliency" if isinstance(chosen, ActivationMap) else f"saliency and {chosen.result}"
+        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, outputs {made}", soft_wrap=True)
 
 
 def _recipe(name: str) -> Callable[[tuple[int | None, int | None]], Preprocess]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.markup import escape
 
@@ -13,6 +15,7 @@ def inspect(
     model: options.ModelFile,
     input: options.Input = None,
     output: options.Output = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List the layers that --layer can name.")] = False,
     json: options.Json = False,
 ) -> None:
     """Show input, layout, score, classes, opset, preprocessing, operators and cost of MODEL.
@@ -29,6 +32,9 @@ def inspect(
     else:
         print_facts(found.facts())
         out.print()
+        if layers:
+            print_table(("layer", "operator", "shape"), found.layer_rows())
+            out.print()
         print_table(
             ("operator", "nodes", "on the path", "backward rule"),
             found.operator_rows(),

@@ -10,10 +10,50 @@ import typer
 from onnx_saliency.errors import SaliencyError
 
 if TYPE_CHECKING:
+    from onnx_saliency.exporter import Method as Method_
+    from onnx_saliency.exporter import Score
     from onnx_saliency.images import Preprocess
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The classifier, an ONNX file.", show_default=False)]
-Method = Annotated[str, typer.Option(help="How the score is carried back: gradient.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="gradient, deconvnet, guided, input_x_gradient, smoothgrad, vargrad, integrated_gradients, gradcam, "
+        "layercam or ten_crop."
+    ),
+]
+Samples = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: noisy copies. Default: 25.")]
+Noise = Annotated[
+    float | None, typer.Option(help="smoothgrad, vargrad: standard deviation, of the image's range. Default: 0.15.")
+]
+Seed = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: of the noise. Default: 0.")]
+Steps = Annotated[int | None, typer.Option(help="integrated_gradients: points on the way. Default: 64.")]
+Baseline = Annotated[
+    float | None,
+    typer.Option(help="integrated_gradients: where the way begins, in the network's range. Default: 0."),
+]
+AtOnce = Annotated[
+    int | None, typer.Option(help="Copies of an image in one turn of smoothgrad, vargrad, integrated_gradients.")
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        help="A layer by its name (inspect --layers): what gradcam and layercam weigh, or what --neuron and --channel "
+        "choose from.",
+        show_default=False,
+    ),
+]
+Neuron = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C[,Y,X]",
+        help="Explain this channel of --layer, at its strongest position or at Y, X, and not a class.",
+        show_default=False,
+    ),
+]
+Channel = Annotated[
+    int | None, typer.Option(help="Explain the mean of this channel of --layer, and not a class.", show_default=False)
+]
 Input = Annotated[str | None, typer.Option("--input", help="Name of the image input, where several could be it.")]
 Output = Annotated[str | None, typer.Option("--output", help="Name of the class output, where several could be it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -47,6 +87,50 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option(help="Divided by afterwards: one number, or one a channel, by commas.")]
 Channels = Annotated[str | None, typer.Option(help="RGB, BGR or L.")]
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width, for networks that take any size.")]
+
+
+def method(name: str, layer: str | None = None, **given: float | None) -> Method_:
+    """Return the method called so, with the options that were given.
+
+    Raises:
+        MethodError: no such method, or an option that it does not have.
+    """
+    from onnx_saliency.exporter import METHODS, find_method
+
+    options: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if layer is not None and name in METHODS and "layer" in METHODS[name].__dataclass_fields__:
+        options["layer"] = layer
+    return find_method(name, **options)
+
+
+def score(method: Method_, layer: str | None, neuron: str | None, channel: int | None) -> tuple[Score, int | None]:
+    """Return what `--layer`, `--neuron` and `--channel` choose, and the channel: the logit and None without them.
+
+    Raises:
+        SaliencyError: options that exclude each other, or a neuron that is no list of numbers.
+    """
+    from onnx_saliency.exporter import Channel as ChannelScore
+    from onnx_saliency.exporter import Neuron as NeuronScore
+
+    if neuron is not None and channel is not None:
+        raise SaliencyError("Give --neuron or --channel, not both.")
+    if (neuron is not None or channel is not None) and layer is None:
+        raise SaliencyError("--neuron and --channel choose from a layer: name it with --layer (inspect --layers).")
+    if layer is None or getattr(method, "layer", None) == layer:
+        if neuron is not None or channel is not None:
+            raise SaliencyError(f"{method.name} weighs --layer; it does not explain a neuron or a channel of it.")
+        return "logit", None
+    if channel is not None:
+        return ChannelScore(layer), channel
+    if neuron is None:
+        return NeuronScore(layer), None
+    numbers = neuron.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise SaliencyError(
+            f"--neuron takes a channel, or a channel and its position, as in 12 or 12,5,7, not {neuron!r}."
+        )
+    first, *position = (int(number) for number in numbers)
+    return NeuronScore(layer, tuple(position) or None), first
 
 
 def preprocessing(

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from onnx_saliency.errors import ExportError, ModelError
 from onnx_saliency.exporter.explained import TARGET, Explained
+from onnx_saliency.exporter.objective import REFERENCE
 from onnx_saliency.graph.opset import MIN_OPSET
 from onnx_saliency.runtime import Session
 
@@ -26,7 +27,7 @@ def check_outputs(explained: Explained) -> dict[str, float]:
     before = Session(explained.original, providers=["cpu"], fuse_quantised=False)
     after = Session(explained.model, providers=["cpu"], fuse_quantised=False)
     feeds, expected = _run_original(before, explained.classifier.image)
-    required = {TARGET: np.array([-1])} if TARGET in after.inputs else {}
+    required = _new_inputs(after, explained)
     actual = after.run({**feeds, **required}, before.outputs)
     differences = {
         name: _difference(e, a) for name, e, a in zip(before.outputs, expected, actual, strict=True) if _is_float(e)
@@ -49,6 +50,16 @@ def check_outputs(explained: Explained) -> dict[str, float]:
             + "\nUsually raising the opset changed an operator: export the model at opset 18 or above."
         )
     return differences
+
+
+def _new_inputs(session: Session, explained: Explained) -> dict[str, np.ndarray]:
+    """Values of what the explained model requires and the original does not have."""
+    several, dtype = explained.options.several, session.dtype(REFERENCE) if REFERENCE in session.inputs else None
+    values = {
+        TARGET: np.array([-1]) if several is None else np.full((1, several), -1),
+        REFERENCE: np.ones((1, explained.classifier.classes or 1), dtype),
+    }
+    return {name: values[name] for name in session.inputs if name in values}
 
 
 def _rounded_once_more(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

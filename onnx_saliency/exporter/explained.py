@@ -5,29 +5,77 @@ M_ij = max_c |∂S_k/∂I_ijc|     (paper, section 3: the maximum over colour ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
-from onnx_saliency.backward import Policy, Tape, Tensor, backward, find_path, is_straight_through, nodes_on, op
+from onnx_saliency.backward import GRADIENT as PLAIN
+from onnx_saliency.backward import (
+    Path,
+    Tape,
+    Tensor,
+    find_path,
+    is_rectifier,
+    is_smooth,
+    is_straight_through,
+    nodes_on,
+    op,
+)
 from onnx_saliency.errors import ExportError, ModelError, TargetError
+from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
+from onnx_saliency.exporter.layers import find_layer
+from onnx_saliency.exporter.loop import repeat
 from onnx_saliency.exporter.metadata import read_metadata, write_metadata
-from onnx_saliency.exporter.score import chosen_class, class_scores, seed
+from onnx_saliency.exporter.methods import Attribution, Gradient, Method, Scene
+from onnx_saliency.exporter.objective import (
+    REFERENCE,
+    Cosine,
+    Score,
+    best_classes,
+    chosen_class,
+    class_scores,
+    describe_score,
+    seed,
+    write_scores,
+)
 from onnx_saliency.graph import Classifier
-from onnx_saliency.graph.folding import fold_constants
-from onnx_saliency.graph.normalise import prune
 from onnx_saliency.graph.shapes import infer_shapes
 
-Score = Literal["logit", "probability"]
 Target = Literal["default", "required"] | int
 
 TARGET, SALIENCY, GRADIENT, LOGITS, CHOSEN = "target", "saliency", "input_gradient", "saliency/logits", "saliency/class"
+AGAINST, VALUE, GAP = "saliency/against", "saliency/score", "saliency/gap"
 _PREFIX = "saliency/"  # of all names that are added
-_SHAPE_BYTES = 1024  # constants of the backward part worth folding: shapes, axes, sizes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What of a classifier is explained, and how the explained model is used.
+
+    Attributes:
+        method: what carries the score back.
+        score: "logit" differentiates the score before the final activation, "probability" behind it; or a `Neuron`,
+            a `Channel` of a layer, or `Cosine()` to a reference.
+        target: "default" is an input with default -1, "required" an input without one, a number a class for good.
+        against: a class whose score is subtracted; None for none.
+        several: how many classes of each image are explained, from one forward pass; `target` is then [N or 1,
+            several], by default the best ones, and the new outputs have `several` rows for each image. None: one.
+        details: also take `saliency/against`, a class an image whose score is subtracted, and output the scores
+            [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
+    """
+
+    method: Method = field(default_factory=Gradient)
+    score: Score = "logit"
+    target: Target = "default"
+    against: int | None = None
+    several: int | None = None
+    details: bool = False
+
+
+DEFAULT_OPTIONS = Options()
 
 
 @dataclass(frozen=True)
@@ -38,25 +86,42 @@ class Explained:
         model: the graph; it has taken over the classifier's.
         original: the model as it was read, to compare with.
         classifier: the classifier's image, score and layout, values of that graph.
-        method: the policy's name.
+        options: what was asked for.
+        width: how many scores there are to choose a target from: classes, or channels; None where it is open.
         changed: names of the nodes whose rule the method replaced.
+        smooth: names of the activations that keep their true derivative though the method replaces rectifiers' rules.
+        layer: the layer that a class activation map lies on.
     """
 
     model: ir.Model
     original: ir.Model
     classifier: Classifier
-    method: str
+    options: Options
+    width: int | None
     changed: tuple[str, ...]
+    smooth: tuple[str, ...]
+    layer: str | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know who compares methods."""
+        method = self.options.method
+        if method.policy is PLAIN:
+            return ()
+        if not self.changed:
+            return (f"The model has no rectifier (ReLU or its like): {method.name} is the plain gradient here.",)
+        if self.smooth:
+            return (
+                f"{len(self.changed)} rectifiers follow {method.name}; {len(self.smooth)} smooth activations "
+                "(GELU, sigmoid and the like) keep their true derivative.",
+            )
+        return ()
 
 
 def build_explained(
     classifier: Classifier,
     original: ir.Model,
-    policy: Policy,
-    *,
-    score: Score = "logit",
-    target: Target = "default",
-    details: bool = False,
+    options: Options = DEFAULT_OPTIONS,
     facts: Mapping[str, str] | None = None,
 ) -> Explained:
     """Append target, gradient and saliency to `classifier.model`, in place.
@@ -64,99 +129,135 @@ def build_explained(
     Args:
         classifier: from `graph.find_classifier`.
         original: the model that the classifier was found in, before it was normalised.
-        policy: the method's rules.
-        score: "logit" differentiates the score before the final activation, "probability" behind it.
-        target: "default" is an input with default -1, "required" an input without one, a number a class for good.
-        details: also output the scores [N, classes] and the class explained [N], for `Explainer`.
+        options: what is explained.
         facts: further facts for the metadata.
 
     Raises:
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
         ExportError: the model is already explained, or has an input or output of a name the contract needs.
         TargetError: a class that the model does not have.
+        LayerError: a layer that the model does not have, or that does not serve.
+        MethodError: options of the method that the model cannot serve.
     """
-    graph, image = classifier.model.graph, classifier.image
-    _check_names(graph, classifier, details)
-    _check_target(target, classifier.classes)
-    if score not in get_args(Score):
-        raise ExportError(f"The score is 'logit' or 'probability', not {score!r}.")
-    result = classifier.output if score == "probability" else classifier.score
-    if not find_path(graph, [result], [image]).nodes:
+    graph, image, method = classifier.model.graph, classifier.image, options.method
+    _check_names(graph, classifier, options)
+    tape = Tape(_PREFIX, compute_type(image))
+    scores = write_scores(options.score, tape, classifier)
+    width = _width(scores, classifier, options.score)
+    if tape.nodes:
+        move_into(graph, tape)  # they are differentiated like the model's own
+        infer_shapes(classifier.model)
+    _check_target(options.target, width)
+    _check_target("default" if options.against is None else options.against, width)
+    _check_several(options, width)
+    path = find_path(graph, [scores.value], [image])
+    if not path.nodes:
         raise ModelError(
-            f"The score {result.name!r} does not depend on the input {image.name!r}: there is no gradient."
+            f"The score {scores.value.name!r} does not depend on the input {image.name!r}: there is no gradient."
         )
+    layer = method.check(classifier, scores.value)
 
-    tape = Tape(_PREFIX, _compute_type(image))
-    scores = class_scores(tape.read(result), classifier.batch)
-    chosen = chosen_class(scores, _target(graph, tape, target))
-    cotangent = op.Reshape(seed(scores, chosen), op.Shape(tape.read(result)))
-    (gradient,) = backward(graph, tape, {result: cotangent}, [image], policy)
-    if gradient is None:
-        raise ModelError(
-            f"The score {result.name!r} is piecewise constant in {image.name!r}: every way from the image to it passes "
-            "an operator of zero gradient, such as Round or Sign."
-        )
-    saliency = op.ReduceMax(op.Abs(gradient), [classifier.channel_axis], keepdims=0)
-    if saliency.dtype != ir.DataType.FLOAT:
-        saliency = op.Cast(saliency, to=ir.DataType.FLOAT)
+    target = _target(graph, tape, options)
+    against = _against(graph, tape, options)
+    chosen = chosen_class(scores, target) if options.several is None else best_classes(scores, target)
 
-    outputs = {SALIENCY: saliency, GRADIENT: gradient}
-    if details:
-        logits = class_scores(tape.read(classifier.score), classifier.batch)
-        outputs |= {LOGITS: logits, CHOSEN: op.Add(chosen, op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO))}
-    path = tuple(nodes_on(find_path(graph, [result], [image])))
-    changed = tuple(node.name or node.outputs[0].name or node.op_type for node in path if node.op_type in policy.rules)
-    rounding = sum(is_straight_through(node) for node in path)
-    _append(graph, tape, outputs, classifier)
-    _tidy(classifier.model)
+    def attribute(inner: Tape, chosen: Tensor) -> dict[str, Tensor]:
+        other = None if against is None else Tensor(inner, against.value)
+        scene = Scene(classifier, scores.value, inner, seed(Tensor(inner, scores.value), chosen, other))
+        found = method.write(scene)
+        outputs = _outputs(found, classifier, method)
+        if options.details:
+            outputs[VALUE] = op.ReduceSum(Tensor(inner, scores.value) * scene.seed, [1], keepdims=0)
+            outputs |= {GAP: found.gap} if found.gap is not None else {}
+        return outputs
+
+    if options.several is None:
+        outputs = attribute(tape, chosen)
+    else:
+        outputs = _for_each(tape, chosen, options.several, attribute)
+    if options.details:
+        batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
+        outputs[LOGITS] = class_scores(tape.read(classifier.score), classifier.batch)
+        outputs[CHOSEN] = op.Reshape(chosen, [-1]) if options.several is not None else chosen + batch
+    changed, smooth = _changed(path, method)
+    rounding = sum(is_straight_through(node) for node in nodes_on(path))
+    _append(graph, tape, outputs, classifier, options, width)
+    tidy(classifier.model)
     known = {
-        "method": policy.name,
-        "score": score,
+        "method": method.name,
+        "score": describe_score(options.score),
         "changed_nodes": ",".join(changed),
         "changed_count": str(len(changed)),
     }
-    if rounding:  # a quantised model
-        known["straight_through_count"] = str(rounding)
+    known |= {f"method.{name}": str(value) for name, value in vars(method).items() if value is not None}
+    known |= {"smooth_count": str(len(smooth))} if smooth else {}
+    known |= {"layer": layer} if layer else {}
+    known |= {"straight_through_count": str(rounding)} if rounding else {}  # a quantised model
     write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
-    return Explained(classifier.model, original, classifier, policy.name, changed)
+    return Explained(classifier.model, original, classifier, options, width, changed, smooth, layer)
+
+
+def _outputs(found: Attribution, classifier: Classifier, method: Method) -> dict[str, Tensor]:
+    """What the method found, as the outputs of the contract."""
+    saliency = found.saliency
+    if saliency is None:
+        assert found.values is not None  # a method gives one of the two
+        saliency = op.ReduceMax(op.Abs(found.values), [classifier.channel_axis], keepdims=0)
+    if saliency.dtype != ir.DataType.FLOAT:
+        saliency = op.Cast(saliency, to=ir.DataType.FLOAT)
+    outputs = {SALIENCY: saliency}
+    if found.values is not None:
+        outputs[method.result] = found.values
+    return outputs
+
+
+def _for_each(
+    tape: Tape, chosen: Tensor, several: int, attribute: Callable[[Tape, Tensor], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Explain the columns of `chosen` [N, several] in turn, all from the one forward pass; rows [N·several].
+
+    A loop, not a larger batch: what the backward pass reads of the forward one then need not be copied for each class,
+    and a model whose batch is fixed is served too.
+    """
+    names: list[str] = []
+
+    def body(inner: Tape, k: Tensor, states: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        outputs = attribute(inner, op.Gather(Tensor(inner, chosen.value), k, axis=1))
+        names.extend(outputs)
+        return [], list(outputs.values())
+
+    stacks = repeat(tape, "targets", tape.constant(np.array(several)), [], body)
+    ranks = {SALIENCY: 4, VALUE: 2, GAP: 2}
+    rows = {}
+    for name, stack in zip(names, stacks, strict=True):  # [several, N, ...] to [N·several, ...]
+        by_image = op.Transpose(stack, perm=[1, 0, *range(2, ranks.get(name, 5))])
+        rows[name] = op.Reshape(by_image, op.Concat([-1], op.Shape(by_image, start=2), axis=0))
+    return rows
+
+
+def _changed(path: Path, method: Method) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the rectifiers that the method changes, and of the smooth activations that it leaves alone."""
+    if method.policy is PLAIN:
+        return (), ()
+    nodes = tuple(nodes_on(path))
+    rectifiers, smooth = (
+        tuple(node.name or node.outputs[0].name or node.op_type for node in nodes if kind(node))
+        for kind in (is_rectifier, is_smooth)
+    )
+    return rectifiers, smooth
 
 
 _ZERO = ir.tensor(np.zeros(1, np.int64))
 
 
-def _compute_type(value: ir.Value) -> ir.DataType:
-    """float32, whose range the gradient needs and whose kernels every runtime has; float64 for double models."""
-    return ir.DataType.DOUBLE if value.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT
-
-
-def _check_names(graph: ir.Graph, classifier: Classifier, details: bool) -> None:
+def _check_names(graph: ir.Graph, classifier: Classifier, options: Options) -> None:
     if "method" in read_metadata(classifier.model.metadata_props):
         raise ExportError("The model is already an explained one (its metadata name a method). Export the original.")
-    reserved = {TARGET, SALIENCY, GRADIENT} | ({LOGITS, CHOSEN} if details else set())
-    taken = sorted({value.name or "" for value in (*graph.inputs, *graph.outputs) if _is_taken(value, reserved)})
-    if taken:
-        raise ExportError(
-            f"The model has inputs or outputs named {', '.join(map(repr, taken))}, which an explained model adds. "
-            "Rename them in the model."
-        )
-    values = _values(graph)
-    names = {value.name for value in values}
-    for value in values:  # names inside are nobody's contract
-        if _is_taken(value, reserved):
-            name = f"model/{value.name}"
-            while name in names:
-                name += "_"
-            names.add(name)
-            value.name = name
-
-
-def _is_taken(value: ir.Value, reserved: set[str]) -> bool:
-    return value.name in reserved or (value.name or "").startswith(_PREFIX)
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    inside = [value for node in graph.all_nodes() for value in node.outputs]
-    return [*graph.initializers.values(), *inside]
+    reserved = {TARGET, SALIENCY, options.method.result} | (
+        {LOGITS, CHOSEN, AGAINST, VALUE, GAP} if options.details else set()
+    )
+    reserved |= {REFERENCE} if isinstance(options.score, Cosine) else set()
+    reserve(graph, reserved, _PREFIX)
 
 
 def _check_target(target: object, classes: int | None) -> None:
@@ -169,41 +270,71 @@ def _check_target(target: object, classes: int | None) -> None:
         raise TargetError(f"No class {target}: the model has {known}.")
 
 
-def _target(graph: ir.Graph, tape: Tape, target: Target) -> Tensor:
-    if isinstance(target, int | np.integer):
-        return tape.constant(np.array([target], dtype=np.int64))
-    value = ir.Value(name=TARGET, shape=ir.Shape(["targets"]), type=ir.TensorType(ir.DataType.INT64))
-    graph.inputs.append(value)
-    if target == "default":
-        value.const_value = ir.tensor(np.array([-1], dtype=np.int64), name=TARGET)
-        graph.register_initializer(value)
-    return Tensor(tape, value)
+def _width(scores: Tensor, classifier: Classifier, score: Score) -> int | None:
+    """How many scores there are."""
+    if isinstance(score, str):
+        return classifier.classes
+    if isinstance(score, Cosine):
+        return 1
+    last = find_layer(classifier.model.graph, score.layer, classifier.image)
+    return last.dims[last.channel_axis]
 
 
-def _append(graph: ir.Graph, tape: Tape, outputs: Mapping[str, Tensor], classifier: Classifier) -> None:
+def _check_several(options: Options, width: int | None) -> None:
+    if options.several is None:
+        return
+    if options.several < 1 or (width is not None and options.several > width):
+        known = "" if width is None else f"; the model has {width}"
+        raise TargetError(f"Several classes are 1 or more{known}, not {options.several}.")
+    if options.target not in ("default", "required"):
+        raise TargetError("One class for good and several classes an image exclude each other.")
+
+
+def _target(graph: ir.Graph, tape: Tape, options: Options) -> Tensor:
+    if isinstance(options.target, int | np.integer):
+        return tape.constant(np.array([options.target], dtype=np.int64))
+    columns = [] if options.several is None else [options.several]
+    best = np.array([-1]) if options.several is None else -1 - np.arange(options.several)[None]
+    return _optional_input(graph, tape, TARGET, ["targets", *columns], best if options.target == "default" else None)
+
+
+def _against(graph: ir.Graph, tape: Tape, options: Options) -> Tensor | None:
+    if options.details:
+        default = -1 if options.against is None else options.against
+        return _optional_input(graph, tape, AGAINST, ["againsts"], np.array([default], np.int64))
+    return None if options.against is None else tape.constant(np.array([options.against], np.int64))
+
+
+def _optional_input(
+    graph: ir.Graph, tape: Tape, name: str, shape: Sequence[int | str], default: np.ndarray | None
+) -> Tensor:
+    """An int64 input; with a default, it may be left out: an initializer of its name."""
+    return Tensor(tape, add_input(graph, name, shape, ir.DataType.INT64, default))
+
+
+def _append(
+    graph: ir.Graph,
+    tape: Tape,
+    outputs: Mapping[str, Tensor],
+    classifier: Classifier,
+    options: Options,
+    width: int | None,
+) -> None:
     """Move what the tape holds into the graph and declare the new outputs."""
     image = classifier.image.shape
     assert image is not None
+    rows = [image[0]] if options.several is None else [_rows(image[0], options.several)]
     shapes: dict[str, list[Any]] = {
-        GRADIENT: list(image),
-        SALIENCY: [dim for axis, dim in enumerate(image) if axis != classifier.channel_axis],
-        LOGITS: [image[0], classifier.classes],
-        CHOSEN: [image[0]],
+        SALIENCY: [*rows, *(dim for axis, dim in enumerate(image) if axis not in (0, classifier.channel_axis))],
+        LOGITS: [image[0], width],
+        CHOSEN: rows,
+        VALUE: rows,
+        GAP: rows,
     }
     for name, tensor in outputs.items():
-        taken = tensor.value.is_graph_output() or tensor.value.graph is graph
-        value = op.Identity(tensor).value if taken else tensor.value  # a value of the model keeps its name
-        value.name, value.shape = name, ir.Shape(shapes[name])
-        graph.outputs.append(value)
-    for value in tape.constants.values():
-        graph.register_initializer(value)
-    graph.extend(tape.nodes)
+        add_output(graph, name, tensor, shapes.get(name, [*rows, *list(image)[1:]]))
+    move_into(graph, tape)
 
 
-def _tidy(model: ir.Model) -> None:
-    """Shapes written by the rules become constants where they are static; what nothing reads goes."""
-    prune(model)
-    infer_shapes(model)
-    fold_constants(model, _SHAPE_BYTES)
-    passes.CommonSubexpressionEliminationPass()(model)
-    prune(model)
+def _rows(batch: int | ir.SymbolicDim, several: int) -> int | str:
+    return batch * several if isinstance(batch, int) else f"{batch.value or 'N'}*{several}"

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, Policy, is_expanded
-from onnx_saliency.errors import OutputError, SaliencyError
+from onnx_saliency.backward import GRADIENT, is_expanded
+from onnx_saliency.errors import MethodWarning
 from onnx_saliency.exporter.check import check_outputs
-from onnx_saliency.exporter.explained import Explained, Score, Target, build_explained
+from onnx_saliency.exporter.explained import DEFAULT_OPTIONS, Explained, Options, Target, build_explained
+from onnx_saliency.exporter.files import check_writable, save
+from onnx_saliency.exporter.methods import Method, find_method
+from onnx_saliency.exporter.objective import Score
 from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
-from onnx_saliency.runtime import fits_in_one_file
-
-METHODS: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in (GRADIENT,)})
-
 
 Size = tuple[int | None, int | None]  # height and width of the image input, None where open
 
@@ -38,9 +36,11 @@ def export(
     model: ModelSource,
     path: str | os.PathLike[str] | None = None,
     *,
-    method: str = "gradient",
+    method: str | Method = "gradient",
     score: Score = "logit",
     target: Target = "default",
+    against: int | None = None,
+    several: int | None = None,
     input: str | None = None,
     output: str | None = None,
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
@@ -50,15 +50,20 @@ def export(
 
     The result has all inputs and outputs of `model`, first and under the same names, one more input
     `target` (int64 [1] or [batch], default -1: the predicted class), and the outputs `saliency`
-    (float32 [N, H, W], >= 0) and `input_gradient` (the image's shape, signed). Deterministic: the
+    (float32 [N, H, W], >= 0) and, of the image's shape and signed, `input_gradient`, or `attribution` of methods
+    that multiply with the image; class activation maps have `saliency` alone. Deterministic: the
     same model gives the same bytes.
 
     Args:
         model: path, bytes, onnx.ModelProto or onnx_ir.Model.
         path: where to write; None returns a ModelProto.
-        method: a name of `METHODS`.
-        score: "logit" (before a final Softmax or Sigmoid, as in the paper) or "probability".
+        method: a name of `METHODS`, or a `Method` with its options, such as `SmoothGrad(samples=50)`.
+        score: "logit" (before a final Softmax or Sigmoid, as in the paper) or "probability"; or a `Neuron` or a
+            `Channel` of a layer, of which `target` is then the channel; or `Cosine()`, to an input `reference`.
         target: "default", "required" (no default), or a class for good.
+        against: a class whose score is subtracted: what speaks for the target and not for it.
+        several: how many classes of each image are explained from one forward pass; `target` is then
+            [1 or batch, several], by default the best ones, and the new outputs have that many rows an image.
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
         preprocess: a `Preprocess` to record in the model, or what makes one of its height and width; None keeps
@@ -68,86 +73,41 @@ def export(
     Raises:
         ModelError: the model cannot be read, or is no image classifier.
         UnsupportedOperatorError: operators without a backward rule, all of them.
+        MethodError, LayerError, TargetError: an option that does not fit the model.
         ExportError: the result does not compute what the original computes.
         OutputError: `path` cannot be written; nothing is left behind.
 
-    Source: Simonyan, Vedaldi, Zisserman 2013, section 3.
+    Warns:
+        MethodWarning: the model has no rectifier, and the method differs from the gradient there only.
+
+    Source: Simonyan, Vedaldi, Zisserman 2013, section 3; those of the methods are in their classes.
     """
     if path is not None:
-        _check_writable(Path(path))
-    explained = explain_model(
-        model, method=method, score=score, target=target, input=input, output=output, preprocess=preprocess
-    )
+        check_writable(Path(path))
+    options = Options(find_method(method), score, target, against, several)
+    explained = explain_model(model, options, input=input, output=output, preprocess=preprocess)
     if check:
         check_outputs(explained)
     if path is None:
         return ir.to_proto(explained.model)
-    _save(explained.model, Path(path))
+    save(explained.model, Path(path))
     return None
 
 
 def explain_model(
     model: ModelSource,
+    options: Options = DEFAULT_OPTIONS,
     *,
-    method: str = "gradient",
-    score: Score = "logit",
-    target: Target = "default",
     input: str | None = None,
     output: str | None = None,
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
-    details: bool = False,
 ) -> Explained:
-    """Load, normalise, find the classifier and append its explanation; options as in `export`."""
-    policy = find_method(method)
+    """Load, normalise, find the classifier and append its explanation; arguments as in `export`."""
     original = load(model)
     classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})
-    return build_explained(classifier, original, policy, score=score, target=target, details=details, facts=facts)
-
-
-def find_method(name: str) -> Policy:
-    """Return the policy called `name`.
-
-    Raises:
-        SaliencyError: there is none; lists the methods.
-    """
-    if name not in METHODS:
-        raise SaliencyError(f"No method {name!r}; the methods are {', '.join(METHODS)}.")
-    return METHODS[name]
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse before the work, not after it."""
-    try:
-        why = _obstacle(path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        why = f"cannot be written: {getattr(error, 'strerror', None) or error}."
-    if why:
-        raise OutputError(f"{path}: {why}")
-
-
-def _obstacle(path: Path) -> str | None:
-    if path.is_dir():
-        return "is a folder; give the name of a file."
-    if path.parent.exists() and not path.parent.is_dir():
-        return f"{path.parent} is a file, not a folder."
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent}. Create it first."
-    if path.with_name(f"{path.name}.data").is_dir():
-        return f"{path.name}.data, where weights over 2 GB go, is a folder. Choose another name."
-    if not os.access(path.parent, os.W_OK):
-        return f"the folder {path.parent} is not writable."
-    return None
-
-
-def _save(model: ir.Model, path: Path) -> None:
-    """Write beside the goal and move: a reader never sees half a model. Over 2 GB the weights go to a second file."""
-    data = None if fits_in_one_file(model) else f"{path.name}.data"
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            ir.save(model, Path(folder) / path.name, external_data=data)
-            for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights first: they alone are no model
-                written.replace(path.parent / written.name)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    explained = build_explained(classifier, original, options, facts)
+    if options.method.policy is not GRADIENT and not explained.changed:
+        warnings.warn(explained.notes[0], MethodWarning, stacklevel=3)
+    return explained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,39 @@ def _rename(graph: ir.Graph, prefix: str) -> None:
             value.name = f"{prefix}{value.name}" if value.name else value.name
         for inside in subgraphs(node):
             _rename(inside, prefix)
+
+
+def copy_nodes(nodes: Iterable[ir.Node], given: dict[ir.Value, ir.Value], prefix: str) -> list[ir.Node]:
+    """Copy nodes; what they read of `given` is replaced, all else shared. `given` learns what they make."""
+    copies = []
+    for node in nodes:
+        outputs = [
+            ir.Value(name=f"{prefix}{value.name}" if value.name else value.name, shape=value.shape, type=value.type)
+            for value in node.outputs
+        ]
+        attributes = [_copy_attribute(attribute, given, prefix) for attribute in node.attributes.values()]
+        inputs = [value if value is None else given.get(value, value) for value in node.inputs]
+        name = f"{prefix}{node.name}" if node.name else node.name
+        copies.append(ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs, name=name))
+        given.update(zip(node.outputs, outputs, strict=True))
+    return copies
+
+
+def _copy_attribute(attribute: ir.Attr, given: dict[ir.Value, ir.Value], prefix: str) -> ir.Attr:
+    if attribute.type != ir.AttributeType.GRAPH:
+        return attribute
+    copy = copy_graph(attribute.as_graph(), prefix)
+    _replace_captured(copy, given)
+    return ir.AttrGraph(attribute.name, copy)
+
+
+def _replace_captured(graph: ir.Graph, given: dict[ir.Value, ir.Value]) -> None:
+    for node in graph.all_nodes():
+        for index, value in enumerate(node.inputs):
+            if value in given:
+                node.replace_input_with(index, given[value])
+    for inside in (graph, *(inside for node in graph.all_nodes() for inside in subgraphs(node))):
+        inside.outputs[:] = [given.get(value, value) for value in inside.outputs]
 
 
 def inline(graph: ir.Graph, arguments: Sequence[ir.Value], before: ir.Node, prefix: str) -> list[ir.Value]:

@@ -52,16 +52,15 @@ class Results:
             paths = {name: self.folder / f"{stem}.{name}" for name in ("overlay.png", "map.png", "npz")}
             write_image(paths["overlay.png"], blended)
             write_image(paths["map.png"], coloured)
-            write_npz(
-                paths["npz"],
-                {
-                    "saliency": explanation.maps[i],
-                    "input_saliency": saliency,
-                    "input_gradient": explanation.gradient[i],
-                    "logits": explanation.logits[i],
-                    "target": explanation.target[i],
-                },
-            )
+            arrays = {
+                "saliency": explanation.maps[i],
+                "input_saliency": saliency,
+                "logits": explanation.logits[i],
+                "target": explanation.target[i],
+            }
+            if explanation.gradient is not None:
+                arrays[explainer.method.result] = explanation.gradient[i]
+            write_npz(paths["npz"], arrays)
             row = _row(explainer, explanation, i)
             files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
             row |= {key: _text(str(paths[name])) for key, name in files.items()}
@@ -74,7 +73,12 @@ class Results:
         """Write `explain.json` and `index.html`."""
         summary = {
             "model": _text(model),
-            "method": explainer.method,
+            "method": explainer.method.name,
+            "options": vars(explainer.method),
+            "changed_nodes": len(explainer.changed),
+            "smooth_nodes": len(explainer.smooth),
+            "layer": explainer.layer,
+            "notes": list(explainer.notes),
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
@@ -84,8 +88,7 @@ class Results:
         write_json(self.folder / "explain.json", summary)
         name = _text(Path(model).name)
         intro = (
-            f"Where the answers of {name} come from. Bright: the pixels whose change would change the "
-            "score of the class most (the gradient of the class score, Simonyan et al. 2013).\n\n"
+            f"Where the answers of {name} come from. {_meaning(explainer)}\n\n"
             f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
         )
         if len(self.rows) > len(self.sections):
@@ -130,9 +133,24 @@ def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:
     probability = f"{explanation.probabilities[i, target]:.1%}"
     return [
         Tile(picture.pixels, explainer.label(target), probability),
-        Tile(heat(shown), "saliency", "max over colours of |dS/dI|"),
+        Tile(heat(shown), "saliency", _CAPTIONS.get(explainer.method.name, explainer.method.name)),
         Tile(overlay(picture.pixels, shown), "overlay", "bright where the class comes from"),
     ]
+
+
+_CAPTIONS = {"gradient": "max over colours of |dS/dI|"}
+
+
+def _meaning(explainer: Explainer) -> str:
+    """One sentence on what bright pixels mean, and the source."""
+    method = explainer.method
+    if method.name == "gradient":
+        what = "Bright: the pixels whose change would change the score most (its gradient"
+    else:
+        what = f"Bright: where {method.name} finds the score's source ("
+        what = f"{what}layer {explainer.layer}; " if explainer.layer else what
+    notes = " ".join(explainer.notes)
+    return f"{what}{', ' if method.name == 'gradient' else ''}{method.source}). {notes}".strip()
 
 
 def is_result(path: Path, folder: Path) -> bool:
@@ -153,9 +171,11 @@ def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, An
     return {
         "image": _text(explanation.pictures[i].name),
         "target": target,
-        "label": explainer.label(target),
-        "logit": float(logits[target]),
-        "probability": float(probabilities[target]),
+        "label": explainer.target_name(target),
+        "score": float(explanation.score[i]),
+        "logit": float(logits[target]) if explainer.explains_classes else None,
+        "probability": float(probabilities[target]) if explainer.explains_classes else None,
+        "gap": None if explanation.gap is None else float(explanation.gap[i]),
         "top": [
             {"class": int(k), "label": explainer.label(int(k)), "probability": float(probabilities[k])} for k in best
         ],
@@ -167,11 +187,12 @@ def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, An
 def _section(
     explainer: Explainer, explanation: Explanation, i: int, figures: list[Figure], row: dict[str, Any]
 ) -> Section:
-    target = row["target"]
+    target = row["target"] if explainer.explains_classes else None
     bars = [Bar(entry["label"], entry["probability"], entry["class"] == target) for entry in row["top"]]
-    if all(entry["class"] != target for entry in row["top"]):
+    if target is not None and all(entry["class"] != target for entry in row["top"]):
         bars.append(Bar(row["label"], row["probability"], explained=True))
     height, width = explanation.pictures[i].pixels.shape[:2]
-    facts = [("class explained", f"{row['label']} ({target})"), ("logit", f"{row['logit']:.2f}")]
+    what = "explained" if target is None else "class explained"
+    facts = [(what, row["label"] if target is None else f"{row['label']} ({target})"), ("score", f"{row['score']:.2f}")]
     facts += [("picture", f"{width} x {height}")] + [("note", note) for note in row["notes"]]
     return Section(Path(row["image"]).name, figures, bars, facts)

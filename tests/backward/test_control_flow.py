@@ -488,12 +488,15 @@ def test_a_policy_holds_inside_a_branch():
     model = normalise(ir.from_proto(parse("(double[2] x, bool c) => (double[] y)", body)))
     asked = []
 
-    def loud(n, dy):
-        asked.append(n.node.op_type)
-        return dy
+    def loud(gradient):
+        def rule(n, dy):
+            asked.append(n.node.op_type)
+            return dy
+
+        return rule
 
     tape = Tape("p/", ir.DataType.DOUBLE)
     seed = Tensor(tape, ir.Value(name="v", type=ir.TensorType(ir.DataType.DOUBLE)))
-    policy = type(GRADIENT)("loud", {"Relu": loud})
+    policy = type(GRADIENT)("loud", loud)
     backward(model.graph, tape, {model.graph.outputs[0]: seed}, [model.graph.inputs[0]], policy)
     assert asked == ["Relu"]

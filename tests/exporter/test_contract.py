@@ -200,7 +200,7 @@ def test_the_old_softmax(opset):
 
 @pytest.mark.parametrize("score", ["logits", "", None])
 def test_a_score_that_means_nothing(score):
-    with pytest.raises(SaliencyError, match="'logit' or 'probability'"):
+    with pytest.raises(SaliencyError, match="'logit', 'probability', a Neuron"):
         xs.export(small(), score=score)
 
 

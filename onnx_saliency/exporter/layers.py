@@ -1,0 +1,268 @@
+"""The layers of a network by name, and where their channels and positions lie."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_saliency.backward import Path, Tensor, find_path, op, reads
+from onnx_saliency.errors import LayerError
+from onnx_saliency.graph.folding import constant
+
+_CLOSEST = 3  # names suggested for one that is not there
+_KNOWN = {"LayerNormalization": 3, "MatMul": 3} | dict.fromkeys(
+    ("Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool", "BatchNormalization", "LRN")
+    + ("InstanceNormalization", "GroupNormalization", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+    + ("DepthToSpace", "SpaceToDepth"),
+    1,
+)
+"""Operators that say where the channels of an image [N, C, H, W] or [N, H, W, C] lie."""
+_PRODUCTS = frozenset({"MatMul", "QLinearMatMul", "Einsum"})
+_COLOURS = (1, 3, 4)
+_SHUFFLES = frozenset({"Reshape", "Expand", "Einsum", "If", "Loop", "Scan"})  # they say nothing of axes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a node makes: channels at positions.
+
+    Attributes:
+        value: rank 4 (images, NCHW or NHWC), 3 (tokens, [N, T, C]) or 2 (no positions, [N, C]).
+        channel_axis: where its channels lie.
+    """
+
+    value: ir.Value
+    channel_axis: int
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        return self.value.name or ""
+
+    @property
+    def spatial_axes(self) -> list[int]:
+        """The axes of its positions: two of an image, one of tokens, none behind the last pooling."""
+        return [axis for axis in range(1, len(self.dims)) if axis != self.channel_axis]
+
+    @property
+    def dims(self) -> list[int | None]:
+        """Its shape, None where it is open."""
+        assert self.value.shape is not None  # as_layer has seen it
+        return [dim if isinstance(dim, int) else None for dim in self.value.shape]
+
+
+def find_layer(graph: ir.Graph, name: str, image: ir.Value) -> Layer:
+    """Return the layer called `name`: by the value that a node makes, or by the node.
+
+    Raises:
+        LayerError: there is none (the closest names are listed), it holds no floats, it has no channels and
+            positions, or it does not depend on `image`.
+    """
+    names: dict[str, ir.Value] = {}
+    for node in graph:
+        for value in node.outputs:
+            names.setdefault(value.name or "", value)
+    for node in graph:
+        names.setdefault(node.name or "", node.outputs[0])
+    names.pop("", None)
+    if name not in names:
+        closest = difflib.get_close_matches(name, names, _CLOSEST, cutoff=0.3)
+        hint = f"The closest are {', '.join(map(repr, closest))}. " if closest else ""
+        raise LayerError(f"The model has no layer {name!r}. {hint}`inspect --layers` lists them all.")
+    layer = as_layer(names[name])
+    if layer is None:
+        raise LayerError(f"{name!r} is no layer: floats of shape [N, C], [N, T, C] or [N, C, H, W] are.")
+    if not find_path(graph, [layer.value], [image]).nodes:
+        raise LayerError(f"Layer {name!r} does not depend on the image {image.name!r}.")
+    return layer
+
+
+def as_layer(value: ir.Value) -> Layer | None:
+    """Read the shape of `value` as channels at positions, None where it cannot be."""
+    if value.shape is None or len(value.shape) not in (2, 3, 4):
+        return None
+    if value.dtype is not None and not value.dtype.is_floating_point():
+        return None
+    rank = len(value.shape)
+    if rank < 4:
+        return Layer(value, rank - 1)
+    rows, columns, last = value.shape[1:]
+    square = isinstance(rows, int) and rows == columns != last  # [N, 7, 7, 768]
+    return Layer(value, _channel_axis(value) or (3 if square else 1))
+
+
+def _channel_axis(value: ir.Value) -> int | None:
+    """Where the nearest operators before `value` that know have its channels; None where none does."""
+    perms: list[Sequence[int]] = []
+    while True:
+        node = value.producer()
+        if node is None or node.op_type in _SHUFFLES or not _is_image(value):
+            return None
+        axis = _KNOWN.get(node.op_type)
+        if node.op_type == "MatMul" and (node.inputs[1] is None or node.inputs[1].const_value is None):
+            return None  # of attention
+        if axis is not None:
+            break
+        if node.op_type == "Transpose":
+            perms.append(node.attributes.get_ints("perm") or (3, 2, 1, 0))
+        before = [value for value in node.inputs if value is not None and value.const_value is None]
+        value = next((each for each in before if _is_image(each)), value)
+        if value.producer() is node:
+            return None
+    for perm in reversed(perms):
+        axis = list(perm).index(axis)
+    return axis or None
+
+
+def _is_image(value: ir.Value) -> bool:
+    return value.shape is not None and len(value.shape) == 4
+
+
+# --- grids ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A layer whose positions form a picture.
+
+    Attributes:
+        layer: its values.
+        like: for tokens, an image before it, of the same picture; None for images.
+        factor: how many positions of `like` one token stands for, along each side.
+        extra: whether tokens that are no positions, such as a class token, come first.
+    """
+
+    layer: Layer
+    like: Layer | None = None
+    factor: int = 1
+    extra: bool = False
+
+    def image(self, values: Tensor) -> Tensor:
+        """Lay `values`, of the layer's shape, out as [N, C, h, w]."""
+        if self.like is None:
+            return values if self.layer.channel_axis == 1 else op.Transpose(values, perm=[0, 3, 1, 2])
+        rows, columns = self.like.spatial_axes
+        size = op.Shape(Tensor(values.tape, self.like.value), start=rows, end=columns + 1)
+        size = op.Div(size, np.array([self.factor]))
+        if self.extra:
+            count = op.ReduceProd(size, [0], keepdims=1)
+            values = op.Slice(values, op.Neg(count), np.array([np.iinfo(np.int64).max]), [1])
+        laid = op.Reshape(values, op.Concat([0], size, [-1], axis=0))
+        image: Tensor = op.Transpose(laid, perm=[0, 3, 1, 2])
+        return image
+
+
+def last_grid(path: Path, image: ir.Value) -> Grid:
+    """Return the last layer that is still a picture and that every way from the image to the score passes.
+
+    For a convolutional net that is what its last convolutions made, before the pooling; for a transformer the tokens
+    of the last block whose positions the score still depends on: after the last attention it only reads the class
+    token, if it has one.
+
+    Raises:
+        LayerError: there is none.
+    """
+    found = None
+    like = _picture(image)
+    cuts = set(_cut_values(path, image))
+    for index, node in enumerate(path.nodes):
+        for value in node.outputs:
+            layer = as_layer(value) if value in path.reached else None
+            if layer is None:
+                continue
+            like = _picture(value) or like
+            grid = as_grid(layer, like) if value in cuts else None
+            if grid is not None and (not grid.extra or _mixes_tokens(path.nodes[index + 1 :], path)):
+                found = grid
+    if found is None:
+        raise LayerError(
+            "No layer of the model is a picture that the whole score depends on, so there is nothing to lay a class "
+            "activation map on. Name one with --layer; `inspect --layers` lists them."
+        )
+    return found
+
+
+def grid_of(path: Path, layer: Layer, image: ir.Value) -> Grid:
+    """Return `layer` as a picture.
+
+    Raises:
+        LayerError: its positions form none.
+    """
+    like = _picture(image)
+    for other in layers_between(path):
+        if other.value is layer.value:
+            break
+        like = _picture(other.value) or like
+    grid = as_grid(layer, like)
+    if grid is None:
+        raise LayerError(
+            f"Layer {layer.name!r} has shape {['N', *layer.dims[1:]]}, which is no picture: a class activation map "
+            "needs positions. Choose an earlier layer; `inspect --layers` lists them."
+        )
+    return grid
+
+
+def _picture(value: ir.Value) -> Layer | None:
+    """`value` as what tokens are cut from: the image itself, or what convolutions make; no heads of attention."""
+    if not _is_image(value):
+        return None
+    if value.producer() is not None:
+        layer = Layer(value, _channel_axis(value) or 0)
+    else:
+        assert value.shape is not None
+        layer = Layer(value, 3 if value.shape[3] in _COLOURS and value.shape[1] not in _COLOURS else 1)
+    return layer if layer.channel_axis and _is_wide(layer) else None
+
+
+def as_grid(layer: Layer, like: Layer | None) -> Grid | None:
+    """Read positions as a picture: those of an image, or tokens that stand for squares of `like`."""
+    if len(layer.dims) == 4:
+        return Grid(layer) if _is_wide(layer) else None
+    if len(layer.dims) != 3 or like is None:
+        return None
+    tokens, (height, width) = layer.dims[1], (like.dims[axis] for axis in like.spatial_axes)
+    if tokens is None or height is None or width is None:  # of any size: tokens of the last picture, no class token
+        return Grid(layer, like, extra=True) if tokens is None else None
+    for factor in range(1, min(height, width)):
+        count = (height // factor) * (width // factor)
+        if height % factor == width % factor == 0 and tokens >= count > tokens // 2:
+            return Grid(layer, like, factor, extra=tokens > count)
+    return None
+
+
+def _is_wide(layer: Layer) -> bool:
+    """Whether it has more than one position, as far as one can know."""
+    return all(layer.dims[axis] != 1 for axis in layer.spatial_axes)
+
+
+def _cut_values(path: Path, image: ir.Value) -> Iterator[ir.Value]:
+    """Values that every way from the image to the score passes: those alone alive behind their node."""
+    last = {value: index for index, node in enumerate(path.nodes) for value in reads(node) if value in path.reached}
+    alive = {image}
+    for index, node in enumerate(path.nodes):
+        alive |= {value for value in node.outputs if value in last}
+        alive -= {value for value in alive if last[value] <= index}
+        if len(alive) == 1:
+            yield from alive
+
+
+def _mixes_tokens(nodes: Sequence[ir.Node], path: Path) -> bool:
+    """Whether tokens still meet: by attention, a product of two values of the path, or by an average over them."""
+    return any(_is_attention(node, path) or 1 in _reduced_axes(node) for node in nodes)
+
+
+def _is_attention(node: ir.Node, path: Path) -> bool:
+    return node.op_type in _PRODUCTS and sum(value in path.reached for value in node.inputs) > 1
+
+
+def _reduced_axes(node: ir.Node) -> list[int]:
+    """The axes of tokens [N, T, C] that `node` sums over, if it does."""
+    if not node.op_type.startswith("Reduce") or (shape := node.inputs[0] and node.inputs[0].shape) is None:
+        return []
+    given = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    axes = list(node.attributes.get_ints("axes", ())) if given is None else [int(axis) for axis in given]
+    return [axis % len(shape) for axis in axes] if len(shape) == 3 else []

@@ -1,0 +1,102 @@
+"""SmoothGrad and VarGrad: mean and variance of the gradient over noisy copies of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.errors import MethodError
+from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
+from onnx_saliency.exporter.methods.noise import normal, uniform
+from onnx_saliency.exporter.methods.passes import add_up, along_copies, check_passes
+from onnx_saliency.graph import Classifier
+
+
+@dataclass(frozen=True)
+class SmoothGrad(Method):
+    """The mean gradient over noisy copies: what noise changes averages out (Smilkov et al. 2017).
+
+    Attributes:
+        samples: how many copies.
+        noise: the noise's standard deviation, as a fraction of the image's range max − min.
+        seed: of the noise; the same seed gives the same map on every runtime, whatever the batch.
+        at_once: copies of an image in one turn of the loop; memory grows with it.
+
+    Raises:
+        MethodError: no samples, noise or seed below 0.
+    """
+
+    samples: int = 25
+    noise: float = 0.15
+    seed: int = 0
+    at_once: int = 1
+
+    name: ClassVar[str] = "smoothgrad"
+    source: ClassVar[str] = "Smilkov et al. 2017, section 2"
+    passes: ClassVar[str] = "samples"
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_passes("samples", self.samples, self.at_once)
+        if not 0 <= self.noise < np.inf:
+            raise MethodError(f"noise is a standard deviation, 0 or more of the image's range, not {self.noise}.")
+        if self.seed < 0:
+            raise MethodError(f"seed is 0 or more, not {self.seed}.")
+
+    def check(self, classifier: Classifier, scores: ir.Value) -> str | None:
+        """Raise where the model's batch is fixed and several copies are asked for at once."""
+        check_passes("samples", self.samples, self.at_once, classifier)
+        return None
+
+    def write(self, scene: Scene) -> Attribution:
+        """ḡ = Σ_k g(I + n_k) / K"""
+        mean, _ = self.moments(scene)
+        return Attribution(mean)
+
+    def moments(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Mean and mean square of the gradient over the copies."""
+        image = scene.image
+        axes = list(range(1, image.rank))
+        spread = op.ReduceMax(image, axes, keepdims=1) - op.ReduceMin(image, axes, keepdims=1)
+        scale = op.Unsqueeze(spread * self.noise, [1])  # [N, 1, 1, 1, 1]
+        size = op.Shape(image, start=1)
+        count = op.ReduceProd(size, [0], keepdims=0)
+        numbers = op.Range(np.array(0), count, np.array(1))
+
+        def noisy(inner: Tape, index: Tensor) -> Tensor:
+            per_copy, within = Tensor(inner, count.value), Tensor(inner, numbers.value)
+            counter = along_copies(index, 2) * per_copy + within  # [m, C·H·W]
+            noise = normal(uniform(counter, 2 * self.seed), uniform(counter, 2 * self.seed + 1))
+            noise = op.Reshape(noise, op.Concat([-1], Tensor(inner, size.value), axis=0))
+            copies: Tensor = op.Unsqueeze(Tensor(inner, image.value), [1]) + noise * Tensor(inner, scale.value)
+            return copies
+
+        zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
+        sums = add_up(
+            scene,
+            self.samples,
+            self.at_once,
+            noisy,
+            lambda each: [each.total(each.gradient), each.total(each.gradient * each.gradient)],
+            [zeros, zeros],
+        )
+        mean, square = (total * (1 / self.samples) for total in sums)
+        return mean, square
+
+
+@dataclass(frozen=True)
+class VarGrad(SmoothGrad):
+    """The variance of the gradient over noisy copies (Adebayo et al. 2018); options as in SmoothGrad."""
+
+    name: ClassVar[str] = "vargrad"
+    source: ClassVar[str] = "Adebayo et al. 2018, section 2"
+    result: ClassVar[str] = "attribution"
+
+    def write(self, scene: Scene) -> Attribution:
+        """Σ_k (g(I + n_k) − ḡ)² / K"""
+        mean, square = self.moments(scene)
+        return Attribution(op.Relu(square - mean * mean))  # rounding can make it negative
