@@ -32,8 +32,9 @@ from onnx_saliency.errors import (
 )
 
 if TYPE_CHECKING:
+    from onnx_saliency.activations import Activation, ChannelTop, TopActivations, top_activations
     from onnx_saliency.explain import Explainer, Explanation
-    from onnx_saliency.exporter import Channel, Cosine, Neuron, export
+    from onnx_saliency.exporter import Channel, Cosine, Neuron, export, vjp
     from onnx_saliency.exporter.methods import (
         DeconvNet,
         GradCAM,
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {
+    "Activation": "onnx_saliency.activations",
     "Channel": "onnx_saliency.exporter",
+    "ChannelTop": "onnx_saliency.activations",
     "Cosine": "onnx_saliency.exporter",
     "DeconvNet": "onnx_saliency.exporter.methods",
     "Explainer": "onnx_saliency.explain",
@@ -66,14 +69,19 @@ _LAZY = {
     "Preprocess": "onnx_saliency.images",
     "SmoothGrad": "onnx_saliency.exporter.methods",
     "TenCrop": "onnx_saliency.exporter.methods",
+    "TopActivations": "onnx_saliency.activations",
     "VarGrad": "onnx_saliency.exporter.methods",
     "export": "onnx_saliency.exporter",
     "preset": "onnx_saliency.images",
+    "top_activations": "onnx_saliency.activations",
+    "vjp": "onnx_saliency.exporter",
 }
 
 __all__ = [
+    "Activation",
     "AmbiguousModelError",
     "Channel",
+    "ChannelTop",
     "Cosine",
     "DeconvNet",
     "Explainer",
@@ -102,10 +110,13 @@ __all__ = [
     "SmoothGrad",
     "TargetError",
     "TenCrop",
+    "TopActivations",
     "UnsupportedOperatorError",
     "VarGrad",
     "export",
     "preset",
+    "top_activations",
+    "vjp",
 ]
 
 

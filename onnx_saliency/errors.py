@@ -35,6 +35,10 @@ class MethodError(SaliencyError, ValueError):
     """A method of attribution that does not exist, or an option of it that makes no sense."""
 
 
+class RecipeError(SaliencyError, ValueError):
+    """A recipe for class models that does not exist, or has values that make no sense."""
+
+
 class LayerError(ModelError):
     """A layer that the model does not have, that has no such position, or that the score does not depend on."""
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.errors import ImageError, LabelError, ModelError, SaliencyError, TargetError
+from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import (
     Cosine,
     Explained,
@@ -27,13 +25,12 @@ from onnx_saliency.exporter import (
 )
 from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE
 from onnx_saliency.graph import ModelSource
-from onnx_saliency.images import Labels, Picture, Placement, Preprocess, prepare, preset, read_labels, read_picture
+from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
+from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
 from onnx_saliency.runtime import Session
 
 Targets = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
 
-_DEFAULT_SIZE = (224, 224)  # for networks that take any size
-_DEFAULT_PRESET = "inception"
 _PREDICTED = -1
 
 
@@ -156,22 +153,22 @@ class Explainer:
         self.batch_size = classifier.batch or batch_size
         assert classifier.image.name is not None
         assert classifier.image.dtype is not None
-        self._input = classifier.image.name
+        self.input = classifier.image.name
         self._dtype = classifier.image.dtype.numpy()
         self._dims = _input_dims(explained)
         stored = read_metadata(classifier.model.metadata_props)
-        self.preprocess, self.preprocess_source = _choose_preprocess(preprocess, stored, classifier.size)
+        self.preprocess, self.preprocess_source = choose_preprocess(preprocess, stored, classifier.size)
         self.session = Session(explained.model, providers=providers, threads=threads)
-        self._feeds = _other_inputs(self.session, self._input, feeds or {})
+        self.feeds = _other_inputs(self.session, self.input, feeds or {})
         self.classes = classifier.classes
         self._targets_from = explained.width
-        self.labels = _choose_labels(labels, stored, self.classes)
+        self.labels = choose_labels(labels, stored, self.classes)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input in pixels; what the preprocessing makes where it is open."""
         height, width = self._dims[2:] if self.layout == "NCHW" else self._dims[1:3]
-        chosen = self.preprocess.height_width or _DEFAULT_SIZE
+        chosen = self.preprocess.height_width or DEFAULT_SIZE
         return height or chosen[0], width or chosen[1]
 
     @property
@@ -215,7 +212,7 @@ class Explainer:
         if isinstance(images, np.ndarray):
             array = self._check_array(images)
         else:
-            array, pictures, placements = self._read(images)
+            array, pictures, placements = self.prepare(images)
         targets = self._targets(target, len(array))
         others = self._classes(against, len(array)) if against is not None else np.full(len(array), _PREDICTED)
         batches = [slice(start, start + self.batch_size) for start in range(0, len(array), self.batch_size)]
@@ -237,6 +234,29 @@ class Explainer:
             placements=tuple(placements[row] for row in rows) if placements else (),
         )
 
+    def prepare(self, images: Any) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
+        """Read pictures, one or a list, and return them in the network's own form, as read, and where they were put.
+
+        Raises:
+            ImageError: a picture that cannot be read, or colour channels that the network does not take.
+        """
+        sources = list(images) if isinstance(images, list | tuple) else [images]
+        if not sources:
+            raise ImageError("No pictures were given.")
+        pictures = tuple(source if isinstance(source, Picture) else read_picture(source) for source in sources)
+        prepared = [
+            prepare(picture, self.preprocess, layout=self.layout, size=self.size, dtype=self._dtype)
+            for picture in pictures
+        ]
+        channels = self._dims[1 if self.layout == "NCHW" else 3]
+        made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
+        if channels is not None and made != channels:
+            raise ImageError(
+                f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
+                f"({self.preprocess.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
+            )
+        return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
+
     def check_target(self, target: Targets) -> None:
         """Raise now what `explain` would raise for this target.
 
@@ -252,7 +272,7 @@ class Explainer:
         """Run one batch; a model of a fixed batch gets its last one filled up with copies."""
         count = len(array)
         fill = [*range(count), *[0] * ((self.batch or count) - count)]
-        feeds = {**self._feeds, self._input: array[fill], TARGET: targets[fill], AGAINST: others[fill]}
+        feeds = {**self.feeds, self.input: array[fill], TARGET: targets[fill], AGAINST: others[fill]}
         wanted = (LOGITS, CHOSEN, VALUE, SALIENCY, self.method.result, GAP)
         outputs = [name for name in wanted if name in self.session.outputs]
         results = self.session.run(feeds, outputs)
@@ -282,24 +302,6 @@ class Explainer:
                 f"The network takes whole numbers from {low} to {high} ({made.dtype}); the array has others."
             )
         return made
-
-    def _read(self, images: Any) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
-        sources = list(images) if isinstance(images, list | tuple) else [images]
-        if not sources:
-            raise ImageError("No pictures were given.")
-        pictures = tuple(source if isinstance(source, Picture) else read_picture(source) for source in sources)
-        prepared = [
-            prepare(picture, self.preprocess, layout=self.layout, size=self.size, dtype=self._dtype)
-            for picture in pictures
-        ]
-        channels = self._dims[1 if self.layout == "NCHW" else 3]
-        made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
-        if channels is not None and made != channels:
-            raise ImageError(
-                f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
-                f"({self.preprocess.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
-            )
-        return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
     def _targets(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
         """int64 (count,), or (count, several); -1 the best class, -2 the second best."""
@@ -361,44 +363,6 @@ def _input_dims(explained: Explained) -> tuple[int | None, ...]:
     shape = explained.classifier.image.shape
     assert shape is not None  # an image input has four axes
     return tuple(dim if isinstance(dim, int) else None for dim in shape)
-
-
-def _choose_preprocess(
-    given: Preprocess | str | None, stored: dict[str, str], size: tuple[int | None, int | None]
-) -> tuple[Preprocess, str]:
-    """Return the preprocessing and where it comes from: "given", "stored in the model" or "assumed"."""
-    known = (size[0] or _DEFAULT_SIZE[0], size[1] or _DEFAULT_SIZE[1])
-    if isinstance(given, Preprocess):
-        return given, "given"
-    if given is not None:
-        if not isinstance(given, str):
-            raise ImageError(f"preprocess is a Preprocess or the name of a preset, not {type(given).__name__}.")
-        return preset(given, known), "given"
-    if "preprocess" in stored:
-        return Preprocess.from_json(stored["preprocess"]), "stored in the model"
-    return preset(_DEFAULT_PRESET, known), "assumed"
-
-
-def _choose_labels(
-    given: Sequence[str] | str | os.PathLike[str] | None, stored: dict[str, str], classes: int | None
-) -> Labels | None:
-    if given is None:
-        if "labels" not in stored:
-            return None
-        names = _stored_labels(stored["labels"])
-    else:
-        names = read_labels(Path(given)) if isinstance(given, str | os.PathLike) else list(given)
-    return Labels.fit(names, classes if classes is not None else len(names))
-
-
-def _stored_labels(text: str) -> list[str]:
-    try:
-        names = json.loads(text)
-    except json.JSONDecodeError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise LabelError(f"The labels stored in the model are no JSON list of names: {text[:80]!r}. Give labels.")
-    return names
 
 
 def _check_finite(saliency: npt.NDArray[np.float32], names: Sequence[str]) -> None:

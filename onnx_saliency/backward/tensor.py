@@ -33,6 +33,7 @@ class Tape:
         self.dtype = dtype
         self.scope = ""  # the forward node whose backward is being written
         self.nodes: list[ir.Node] = []
+        self.written = 0  # of all nodes, those that were taken from the tape too: names stay unique
         self.constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._read: dict[ir.Value, Tensor] = {}
 
@@ -67,7 +68,8 @@ class Tape:
         self, op_type: str, inputs: Sequence[Tensor | None], attributes: dict[str, Any], outputs: int
     ) -> list[Tensor]:
         """Write one node and return its outputs."""
-        name = f"{self.prefix}{self.scope}{op_type}_{len(self.nodes)}"
+        name = f"{self.prefix}{self.scope}{op_type}_{self.written}"
+        self.written += 1
         dtypes = _result_types(op_type, inputs, attributes, outputs)
         values = [
             ir.Value(name=name if outputs == 1 else f"{name}:{i}", type=ir.TensorType(dtype))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_saliency.cli import demo, explain, export, inspect
+from onnx_saliency.cli import demo, explain, export, inspect, top_activations
 from onnx_saliency.cli.console import FAILED, fail, note
 from onnx_saliency.errors import SaliencyError
 
@@ -24,6 +24,7 @@ app.command()(demo.demo)
 app.command()(explain.explain)
 app.command()(export.export)
 app.command()(inspect.inspect)
+app.command()(top_activations.top_activations)
 
 
 def _print_version(asked: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    context: typer.Context,
     model: options.ModelFile,
     output_file: Annotated[
         Path | None,
@@ -44,13 +45,26 @@ def export(
     input: options.Input = None,
     output: options.Output = None,
     preprocess: options.Preset = None,
+    of: Annotated[
+        list[str] | None, typer.Option(metavar="OUTPUT", help="Any graph, with --wrt: differentiate this output.")
+    ] = None,
+    wrt: Annotated[
+        list[str] | None, typer.Option(metavar="INPUT", help="Any graph, with --of: by this input; gives grad_INPUT.")
+    ] = None,
     check: Annotated[bool, typer.Option(help="Compare the outputs of both models on a random input.")] = True,
     json: options.Json = False,
 ) -> None:
     """Write MODEL with a saliency output: an ordinary ONNX model, standard operators only.
 
     Example: onnx-saliency export net.onnx -o net.saliency.onnx
+
+    With --of and --wrt, gradients of any graph's outputs by its inputs instead, to MODEL.vjp.onnx.
+
+    Example: onnx-saliency export forces.onnx --of energy --wrt positions
     """
+    if of or wrt:
+        _vjp(context, model, output_file, of or [], wrt or [], check=check, json=json)
+        return
     from onnx_saliency.errors import SaliencyError
     from onnx_saliency.exporter import export as export_model
     from onnx_saliency.exporter.methods.cam import ActivationMap
@@ -86,6 +100,45 @@ def export(
     else:
         made = "saliency" if isinstance(chosen, ActivationMap) else f"saliency and {chosen.result}"
         out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, outputs {made}", soft_wrap=True)
+
+
+def _vjp(
+    context: typer.Context,
+    model: Path,
+    output_file: Path | None,
+    of: list[str],
+    wrt: list[str],
+    *,
+    check: bool,
+    json: bool,
+) -> None:
+    """Gradients of any graph; every option that is of images only is refused, whichever there are."""
+    from onnx_saliency.errors import SaliencyError
+    from onnx_saliency.exporter.vjp import cotangent_name, gradient_name, vjp
+
+    if not (of and wrt):
+        raise SaliencyError("Give --of OUTPUT and --wrt INPUT together, each as often as needed.")
+    general = ("model", "output_file", "of", "wrt", "check", "json")
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and parameter.name not in general
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name != "DEFAULT"
+    ]
+    if given:
+        raise SaliencyError(f"{', '.join(given)}: of image classifiers only, and not together with --of and --wrt.")
+    path = output_file or model.parent / f"{model.stem or 'model'}.vjp.onnx"
+    vjp(model, path, outputs=of, inputs=wrt, check=check)
+    size = path.stat().st_size
+    inputs = [cotangent_name(name) for name in dict.fromkeys(of)]
+    outputs = [gradient_name(name) for name in dict.fromkeys(wrt)]
+    if json:
+        print_json({"model": str(model), "vjp": str(path), "bytes": size, "inputs": inputs, "outputs": outputs})
+    else:
+        added = f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
+        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, {escape(added)}", soft_wrap=True)
 
 
 def _recipe(name: str) -> Callable[[tuple[int | None, int | None]], Preprocess]:

@@ -1,11 +1,13 @@
 """The explained model: the classifier plus the subgraph that carries the score back to the image."""
 
-from onnx_saliency.exporter.check import check_export, check_outputs
+from onnx_saliency.exporter.check import check_export, check_outputs, check_same
 from onnx_saliency.exporter.explained import Explained, Options, build_explained
 from onnx_saliency.exporter.exporter import explain_model, export
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS, Method, find_method
 from onnx_saliency.exporter.objective import Channel, Cosine, Neuron, Score
+from onnx_saliency.exporter.scores import score_model
+from onnx_saliency.exporter.vjp import vjp
 
 __all__ = [
     "METHODS",
@@ -19,8 +21,11 @@ __all__ = [
     "build_explained",
     "check_export",
     "check_outputs",
+    "check_same",
     "explain_model",
     "export",
     "find_method",
     "read_metadata",
+    "score_model",
+    "vjp",
 ]

@@ -1,6 +1,8 @@
-"""An explained model must compute what the original computes: run both, refuse on a difference."""
+"""What is added to a model must leave alone what it computes: run both, refuse on a difference."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -11,10 +13,14 @@ from onnx_saliency.exporter.objective import REFERENCE
 from onnx_saliency.graph.opset import MIN_OPSET
 from onnx_saliency.runtime import Session
 
-_TOLERANCE = {"float16": 1e-2, "bfloat16": 1e-1, "double": 1e-10}
+_TOLERANCE = {"float16": 1e-2, "bfloat16": 1e-1, "float64": 1e-10}
 _FLOAT32 = 1e-5  # the contract: equal to float rounding
 _OWN_ROUNDING = 10  # a chaotic net amplifies rounding: what the original itself makes of one is no fault of the copy
 _USUAL = ((2, 224), (1, 224), (1, 299), (1, 256), (1, 128), (1, 64), (1, 32), (1, 28))  # batch, height and width
+_SMALL = ((4, 4), (2, 3), (1, 1))  # of models that take no picture
+_BELOW = 100  # whole numbers; they may be indices, into less than that
+
+Feeds = dict[str, np.ndarray]
 
 
 def check_outputs(explained: Explained) -> dict[str, float]:
@@ -23,12 +29,35 @@ def check_outputs(explained: Explained) -> dict[str, float]:
     Raises:
         ExportError: a difference beyond rounding; names each output, both figures and the tolerance.
     """
+    image = explained.classifier.image.name
+
+    def pictures(session: Session) -> Iterator[Feeds]:
+        return (_random_inputs(session, batch, size, only=image) for batch, size in _USUAL)
+
+    return _compare(explained.original, explained.model, pictures, lambda session: _new_inputs(session, explained))
+
+
+def check_same(original: ir.Model, model: ir.Model) -> dict[str, float]:
+    """Return the relative L2 difference of every float output of `original` in `model`, whose new inputs have defaults.
+
+    Raises:
+        ExportError: a difference beyond rounding; names each output, both figures and the tolerance.
+    """
+    return _compare(original, model, _any_inputs, lambda session: {})
+
+
+def _compare(
+    original: ir.Model,
+    model: ir.Model,
+    inputs: Callable[[Session], Iterable[Feeds]],
+    more: Callable[[Session], Mapping[str, np.ndarray]],
+) -> dict[str, float]:
+    """Compare the original's outputs on the first of `inputs` that it runs on; `more` is what only `model` takes."""
     # What is compared is the graphs: what a runtime joins in one of them and not in the other is no fault of it.
-    before = Session(explained.original, providers=["cpu"], fuse_quantised=False)
-    after = Session(explained.model, providers=["cpu"], fuse_quantised=False)
-    feeds, expected = _run_original(before, explained.classifier.image)
-    required = _new_inputs(after, explained)
-    actual = after.run({**feeds, **required}, before.outputs)
+    before = Session(original, providers=["cpu"], fuse_quantised=False)
+    after = Session(model, providers=["cpu"], fuse_quantised=False)
+    feeds, expected = _run_original(before, inputs(before))
+    actual = after.run({**feeds, **more(after)}, before.outputs)
     differences = {
         name: _difference(e, a) for name, e, a in zip(before.outputs, expected, actual, strict=True) if _is_float(e)
     }
@@ -45,7 +74,7 @@ def check_outputs(explained: Explained) -> dict[str, float]:
             wrong.append(f"  {name}: relative difference {difference:.2g}, allowed {limit:.0e} ({dtype})")
     if wrong:
         raise ExportError(
-            "The explained model does not compute what the original computes, so it is refused:\n"
+            "The new model does not compute what the original computes, so it is refused:\n"
             + "\n".join(wrong)
             + "\nUsually raising the opset changed an operator: export the model at opset 18 or above."
         )
@@ -76,26 +105,26 @@ def check_export(explained: Explained) -> None:
         check_outputs(explained)
 
 
-def _run_original(session: Session, image: ir.Value) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Return random inputs that the original runs on, and what it makes of them.
+def _run_original(session: Session, inputs: Iterable[Feeds]) -> tuple[Feeds, list[np.ndarray]]:
+    """Return the first of `inputs` that the original runs on, and what it makes of them.
 
-    A model can state an open batch or size and still run on one only: usual ones are tried.
+    A model can state an open batch or size and still run on one only.
     """
     refused: ModelError | None = None
-    for batch, size in _USUAL:
-        feeds = _random_inputs(session, image, batch, size)
+    for feeds in inputs:
         try:
             return feeds, session.run(feeds)
         except ModelError as error:
             refused = refused or error
     raise ExportError(
         f"The models cannot be compared, because the original runs on none of the sizes tried: {refused} "
-        "Fix the height and width in the model, or export without the check."
+        "Fix the height and width, or what else is open, in the model, or export without the check."
     ) from refused
 
 
-def _is_float(array: np.ndarray) -> bool:
-    return np.issubdtype(array.dtype, np.floating)
+def _is_float(value: np.ndarray | list[np.ndarray]) -> bool:
+    """A sequence is none."""
+    return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
 
 
 def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
@@ -109,24 +138,48 @@ def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
     return float(np.linalg.norm(e - a) / max(np.linalg.norm(e), np.finfo(np.float32).tiny))
 
 
-def _random_inputs(session: Session, image: ir.Value, batch: int, size: int) -> dict[str, np.ndarray]:
-    """Values for all inputs; `batch` and `size` where the model leaves those of the image open."""
+def _any_inputs(session: Session) -> Iterator[Feeds]:
+    """Usual sizes for every open dimension; where indices reach too far, they are 0 or 1."""
+    for by_name in (True, False):  # some exporters give all open dimensions the same name
+        for below in (_BELOW, 2):
+            for batch, size in (*_USUAL, *_SMALL):
+                yield _random_inputs(session, batch, size, by_name=by_name, below=below)
+
+
+def _random_inputs(
+    session: Session, batch: int, size: int, *, only: str | None = None, by_name: bool = False, below: int = _BELOW
+) -> Feeds:
+    """Values for all inputs.
+
+    Args:
+        session: the original's.
+        batch: length of open first dimensions.
+        size: length of the other open ones.
+        only: the input that these hold for, 1 for all others; None: they hold for all.
+        by_name: dimensions of one name have one length, that of the first of them.
+        below: whole numbers are less.
+    """
     rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
+    lengths: dict[str, int] = {}
+    feeds: Feeds = {}
     for name, value in session.inputs.items():
-        dims = [dim if isinstance(dim, int) else None for dim in value.shape]
-        if name == image.name:
-            dims = [dim or (batch if axis == 0 else size) for axis, dim in enumerate(dims)]
-        shape = [dim or 1 for dim in dims]
         dtype = session.dtype(name)
         if dtype is None:
             raise ExportError(
                 f"Input {name!r} is a {value.type}, of which no random one can be made to compare the models on. "
                 "Export without the check."
             )
+        shape = []
+        for axis, dim in enumerate(value.shape):
+            length = (batch if axis == 0 else size) if only in (None, name) else 1
+            if isinstance(dim, int):
+                length = dim or length
+            elif dim and by_name:
+                length = lengths.setdefault(dim, length)
+            shape.append(length)
         feeds[name] = (
             rng.standard_normal(shape).astype(dtype)
             if np.issubdtype(dtype, np.floating)
-            else rng.integers(0, 2 if dtype == np.bool_ else 100, shape).astype(dtype)
+            else rng.integers(0, 2 if dtype == np.bool_ else below, shape).astype(dtype)
         )
     return feeds

@@ -26,7 +26,6 @@ from onnx_saliency.backward import (
 )
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
-from onnx_saliency.exporter.layers import find_layer
 from onnx_saliency.exporter.loop import repeat
 from onnx_saliency.exporter.metadata import read_metadata, write_metadata
 from onnx_saliency.exporter.methods import Attribution, Gradient, Method, Scene
@@ -37,6 +36,7 @@ from onnx_saliency.exporter.objective import (
     best_classes,
     chosen_class,
     class_scores,
+    count_scores,
     describe_score,
     seed,
     write_scores,
@@ -143,7 +143,7 @@ def build_explained(
     _check_names(graph, classifier, options)
     tape = Tape(_PREFIX, compute_type(image))
     scores = write_scores(options.score, tape, classifier)
-    width = _width(scores, classifier, options.score)
+    width = count_scores(options.score, classifier)
     if tape.nodes:
         move_into(graph, tape)  # they are differentiated like the model's own
         infer_shapes(classifier.model)
@@ -268,16 +268,6 @@ def _check_target(target: object, classes: int | None) -> None:
     if target < 0 or (classes is not None and target >= classes):
         known = f"{classes} classes, 0 to {classes - 1}" if classes is not None else "classes from 0"
         raise TargetError(f"No class {target}: the model has {known}.")
-
-
-def _width(scores: Tensor, classifier: Classifier, score: Score) -> int | None:
-    """How many scores there are."""
-    if isinstance(score, str):
-        return classifier.classes
-    if isinstance(score, Cosine):
-        return 1
-    last = find_layer(classifier.model.graph, score.layer, classifier.image)
-    return last.dims[last.channel_axis]
 
 
 def _check_several(options: Options, width: int | None) -> None:

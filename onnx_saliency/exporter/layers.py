@@ -14,12 +14,12 @@ from onnx_saliency.errors import LayerError
 from onnx_saliency.graph.folding import constant
 
 _CLOSEST = 3  # names suggested for one that is not there
-_KNOWN = {"LayerNormalization": 3, "MatMul": 3} | dict.fromkeys(
-    ("Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool", "BatchNormalization", "LRN")
-    + ("InstanceNormalization", "GroupNormalization", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-    + ("DepthToSpace", "SpaceToDepth"),
-    1,
+_FIRST = frozenset(
+    {"Conv", "ConvTranspose", "QLinearConv", "MaxPool", "AveragePool", "LpPool", "BatchNormalization", "LRN"}
+    | {"InstanceNormalization", "GroupNormalization", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"}
+    | {"DepthToSpace", "SpaceToDepth"}
 )
+_KNOWN = {"LayerNormalization": 3, "MatMul": 3} | dict.fromkeys(_FIRST, 1)
 """Operators that say where the channels of an image [N, C, H, W] or [N, H, W, C] lie."""
 _PRODUCTS = frozenset({"MatMul", "QLinearMatMul", "Einsum"})
 _COLOURS = (1, 3, 4)
@@ -93,6 +93,15 @@ def as_layer(value: ir.Value) -> Layer | None:
     rows, columns, last = value.shape[1:]
     square = isinstance(rows, int) and rows == columns != last  # [N, 7, 7, 768]
     return Layer(value, _channel_axis(value) or (3 if square else 1))
+
+
+def layers_between(path: Path) -> Iterator[Layer]:
+    """The layers that the score depends on, in the graph's order."""
+    for node in path.nodes:
+        for value in node.outputs:
+            layer = as_layer(value) if value in path.reached else None
+            if layer is not None:
+                yield layer
 
 
 def _channel_axis(value: ir.Value) -> int | None:
@@ -261,8 +270,9 @@ def _is_attention(node: ir.Node, path: Path) -> bool:
 
 def _reduced_axes(node: ir.Node) -> list[int]:
     """The axes of tokens [N, T, C] that `node` sums over, if it does."""
-    if not node.op_type.startswith("Reduce") or (shape := node.inputs[0] and node.inputs[0].shape) is None:
+    tokens = node.inputs[0] if node.op_type.startswith("Reduce") else None
+    if tokens is None or tokens.shape is None or len(tokens.shape) != 3:
         return []
     given = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     axes = list(node.attributes.get_ints("axes", ())) if given is None else [int(axis) for axis in given]
-    return [axis % len(shape) for axis in axes] if len(shape) == 3 else []
+    return [axis % 3 for axis in axes]

@@ -34,7 +34,8 @@ def repeat(tape: Tape, name: str, count: Tensor, first: Sequence[Tensor], body: 
     states, slices = body(inner, Tensor(inner, k), [Tensor(inner, value) for value in taken])
     given = [op.Identity(tensor) for tensor in (Tensor(inner, on), *states, *slices)]
     graph = ir.Graph([k, on, *taken], [tensor.value for tensor in given], nodes=inner.nodes, name=prefix.rstrip("/"))
-    results = tape.append("Loop", [op.Reshape(count, []), tape.constant(np.array(True)), *first], {"body": graph}, len(given) - 1)
+    inputs = [op.Reshape(count, []), tape.constant(np.array(True)), *first]
+    results = tape.append("Loop", inputs, {"body": graph}, len(given) - 1)
     for result, tensor in zip(results, given[1:], strict=True):
         result.value.type = tensor.value.type
     return results

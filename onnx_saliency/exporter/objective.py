@@ -82,6 +82,16 @@ def write_scores(score: Score, tape: Tape, classifier: Classifier) -> Tensor:
     return class_scores(tape.read(classifier.output if score == "probability" else classifier.score), classifier.batch)
 
 
+def count_scores(score: Score, classifier: Classifier) -> int | None:
+    """How many scores there are to choose from: classes, channels, one comparison; None where it is open."""
+    if isinstance(score, str):
+        return classifier.classes
+    if isinstance(score, Cosine):
+        return 1
+    layer = find_layer(classifier.model.graph, score.layer, classifier.image)
+    return layer.dims[layer.channel_axis]
+
+
 def class_scores(score: Tensor, batch: int | None) -> Tensor:
     """The scores as [N, classes], whatever axes of length 1 the model gives them.
 
@@ -94,12 +104,25 @@ def class_scores(score: Tensor, batch: int | None) -> Tensor:
     return rows
 
 
+def strongest(values: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """The strongest activation of each channel, [N, K], and its place in the rows of positions, int64 [N, K].
+
+    Of equal ones the first: rectifiers with a ceiling make many, and a maximum would share the gradient among them.
+    """
+    order = [0, layer.channel_axis, *layer.spatial_axes]
+    laid = values if order == sorted(order) else op.Transpose(values, perm=order)
+    rows = op.Reshape(laid, [0, 0, -1])
+    place = op.ArgMax(rows, axis=2, keepdims=1)
+    return op.Squeeze(op.GatherElements(rows, place, axis=2), [2]), op.Squeeze(place, [2])
+
+
 def _channels(values: Tensor, layer: Layer, score: Neuron | Channel) -> Tensor:
     axes = layer.spatial_axes
     if isinstance(score, Channel):
-        return _reduced("ReduceMean", values, axes)
+        mean: Tensor = op.ReduceMean(values, axes, keepdims=0) if axes else values
+        return mean
     if score.position is None:
-        return _reduced("ReduceMax", values, axes)
+        return strongest(values, layer)[0] if axes else values
     sizes = [layer.dims[axis] for axis in axes]
     fits = len(score.position) == len(axes) and all(
         size is None or at < size for at, size in zip(score.position, sizes, strict=True)
@@ -113,11 +136,6 @@ def _channels(values: Tensor, layer: Layer, score: Neuron | Channel) -> Tensor:
     for axis, at in sorted(zip(axes, score.position, strict=True), reverse=True):  # the last first: axes are dropped
         values = op.Gather(values, np.array(at), axis=axis)
     return values
-
-
-def _reduced(op_type: str, values: Tensor, axes: list[int]) -> Tensor:
-    reduced: Tensor = getattr(op, op_type)(values, axes, keepdims=0) if axes else values
-    return reduced
 
 
 def _cosine(tape: Tape, classifier: Classifier) -> Tensor:
@@ -151,16 +169,19 @@ def best_classes(scores: Tensor, target: Tensor) -> Tensor:
 
 def seed(scores: Tensor, chosen: Tensor, against: Tensor | None = None) -> Tensor:
     """One-hot [N, K] at the class `chosen`, less one at the class `against` where that is no less than 0."""
-    found = _one_hot(scores, chosen)
+    found = one_hot(scores, chosen)
     if against is None:
         return found
-    other = _one_hot(scores, op.Where(against < 0, 0, op.Expand(against, op.Shape(chosen))))
+    other = one_hot(scores, op.Where(against < 0, 0, op.Expand(against, op.Shape(chosen))))
     difference: Tensor = found - op.Where(op.Unsqueeze(against, [1]) < 0, 0.0, other)
     return difference
 
 
-def _one_hot(scores: Tensor, index: Tensor) -> Tensor:
-    """The runtime refuses an index beyond the last, where OneHot would give a zero map."""
+def one_hot(scores: Tensor, index: Tensor) -> Tensor:
+    """[N, K] of 0 but for 1 at `index` int64 [N].
+
+    The runtime refuses an index beyond the last, where OneHot would give a zero map.
+    """
     zeros = op.Expand(np.zeros(1, scores.dtype.numpy()), op.Shape(scores))
     column = op.Unsqueeze(index, [1])
     ones = op.Expand(np.ones(1, scores.dtype.numpy()), op.Shape(column))

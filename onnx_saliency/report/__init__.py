@@ -1,6 +1,6 @@
 """Results to look at and to keep: overlays, contact sheets, one self-contained page, files written whole."""
 
-from onnx_saliency.report.colour import heat
+from onnx_saliency.report.colour import heat, signed
 from onnx_saliency.report.files import write_bytes, write_image, write_json, write_npz, write_text
 from onnx_saliency.report.overlay import normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
@@ -16,6 +16,7 @@ __all__ = [
     "normalise",
     "overlay",
     "page",
+    "signed",
     "write_bytes",
     "write_image",
     "write_json",

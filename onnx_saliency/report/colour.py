@@ -1,4 +1,4 @@
-"""The colour ramp of a map: from night blue through magenta and orange to cream, in equal steps of lightness."""
+"""The colours of a map: a ramp in equal steps of lightness for what is 0 or more, grey as 0 for what has a sign."""
 
 from __future__ import annotations
 
@@ -24,11 +24,31 @@ _ANCHORS = (
 colour-blind. The hue only travels one way, violet to yellow."""
 
 
+_GREY = 127.5
+
+
 def heat(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """The colour of each value in 0..1 (clipped; NaN counts as 0): (H, W) to uint8 RGB (H, W, 3)."""
+    """The colour of each value in 0..1 (clipped; NaN counts as 0): (H, W) to uint8 RGB (H, W, 3).
+
+    From night blue through magenta and orange to cream.
+    """
     steps = np.clip(np.nan_to_num(values), 0.0, 1.0) * 255
     colours: npt.NDArray[np.uint8] = _ramp()[np.rint(steps).astype(np.intp)]
     return colours
+
+
+def signed(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """A signed picture with grey as 0, its contrast stretched to its own largest value: uint8 RGB (H, W, 3).
+
+    values: (H, W, 3), a sign for each colour, or (H, W, 1) or (H, W); NaN counts as 0.
+    Source: the projections of Zeiler & Fergus 2013, figure 2.
+    """
+    finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    colours = finite[:, :, None] if finite.ndim == 2 else finite
+    largest = np.abs(colours).max(initial=0.0)
+    shown = _GREY + _GREY * colours / (largest or 1.0)
+    pixels: npt.NDArray[np.uint8] = np.rint(np.broadcast_to(shown, (*shown.shape[:2], 3))).astype(np.uint8)
+    return pixels
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,30 @@ def write_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays by name, compressed, for `numpy.load`. Raises OutputError as `write_bytes` does."""
     with _replacing(Path(path)) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse before the work: the nearest folder that is there must take new ones. Raises OutputError."""
+    try:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _refusal(folder, getattr(error, "strerror", None) or str(error)) from error
+    if not nearest.is_dir():
+        raise _refusal(folder, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise _refusal(folder, f"{nearest} is not writable")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are not there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(folder, error.strerror or str(error)) from error
+
+
+def _refusal(folder: Path, why: str) -> OutputError:
+    return OutputError(f"{folder}: no folder for the results: {why}. Choose another one.")
 
 
 @contextmanager

@@ -29,6 +29,15 @@ class Figure:
     caption: str
 
 
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Figures in rows of `columns`, under one caption; their own are shown by pointing at them."""
+
+    figures: Sequence[Figure]
+    caption: str
+    columns: int = 3
+
+
 @dataclass(frozen=True)
 class Bar:
     """One class with its probability 0..1; `explained` marks the class that the maps are about."""
@@ -43,14 +52,14 @@ class Section:
     """What the page says of one picture.
 
     title: the picture's name.
-    figures: shown side by side: picture, map, overlay.
+    figures: shown side by side: picture, map, overlay; or galleries.
     bars: the likeliest classes, best first.
     facts: rows of a small table, (name, value).
     lead: a sentence under the title, may be empty.
     """
 
     title: str
-    figures: Sequence[Figure]
+    figures: Sequence[Figure | Gallery]
     bars: Sequence[Bar] = ()
     facts: Sequence[tuple[str, str]] = ()
     lead: str = ""
@@ -87,7 +96,10 @@ def page(title: str, intro: str, sections: Sequence[Section]) -> str:
 
 def _section(section: Section) -> str:
     lead = f'<p class="lead">{escape(section.lead)}</p>\n' if section.lead else ""
-    figures = "".join(_figure(figure, section.title) for figure in section.figures)
+    figures = "".join(
+        _gallery(figure, section.title) if isinstance(figure, Gallery) else _figure(figure, section.title)
+        for figure in section.figures
+    )
     bars = f'<div class="bars">\n{"".join(_bar(bar) for bar in section.bars)}</div>\n' if section.bars else ""
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in section.facts)
     facts = f"<table>\n{rows}</table>\n" if section.facts else ""
@@ -102,13 +114,23 @@ def _section(section: Section) -> str:
 
 
 def _figure(figure: Figure, picture: str) -> str:
+    alt = f"{figure.caption}: {picture}"
+    return f"<figure>{_image(figure, alt)}<figcaption>{escape(figure.caption)}</figcaption></figure>\n"
+
+
+def _gallery(gallery: Gallery, picture: str) -> str:
+    images = "".join(_image(figure, f"{figure.caption}: {picture}", figure.caption) for figure in gallery.figures)
+    return (
+        f'<figure><div class="gallery" style="--columns: {gallery.columns}">{images}</div>'
+        f"<figcaption>{escape(gallery.caption)}</figcaption></figure>\n"
+    )
+
+
+def _image(figure: Figure, alt: str, tip: str = "") -> str:
     height, width = figure.pixels.shape[:2]
     small = ' class="small"' if max(height, width) <= _SMALL else ""
-    alt = escape(f"{figure.caption}: {picture}")
-    return (
-        f'<figure><img{small} src="{_data_url(figure.pixels)}" width="{width}" height="{height}" alt="{alt}">'
-        f"<figcaption>{escape(figure.caption)}</figcaption></figure>\n"
-    )
+    title = f' title="{escape(tip)}"' if tip else ""
+    return f'<img{small} src="{_data_url(figure.pixels)}" width="{width}" height="{height}" alt="{escape(alt)}"{title}>'
 
 
 def _bar(bar: Bar) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnx_saliency.errors import OutputError
 from onnx_saliency.explain import Explainer, Explanation
 from onnx_saliency.report.colour import heat
-from onnx_saliency.report.files import write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_npz, write_text
 from onnx_saliency.report.overlay import normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
 from onnx_saliency.report.sheet import Tile
@@ -35,7 +33,7 @@ class Results:
         self.rows: list[dict[str, Any]] = []
         self.sections: list[Section] = []
         self._stems: set[str] = set()
-        self._check_folder()
+        check_folder(folder)
 
     def add(self, explainer: Explainer, explanation: Explanation) -> None:
         """Write overlay, map and arrays of each picture of a batch.
@@ -43,7 +41,7 @@ class Results:
         Raises:
             OutputError: a file cannot be written.
         """
-        self._make_folder()
+        make_folder(self.folder)
         for i, picture in enumerate(explanation.pictures):
             stem = self._unique(Path(picture.name).stem or "picture")
             place, saliency = explanation.placements[i], explanation.saliency[i]
@@ -63,7 +61,7 @@ class Results:
             write_npz(paths["npz"], arrays)
             row = _row(explainer, explanation, i)
             files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
-            row |= {key: _text(str(paths[name])) for key, name in files.items()}
+            row |= {key: as_text(str(paths[name])) for key, name in files.items()}
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
                 figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
@@ -72,7 +70,7 @@ class Results:
     def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:
         """Write `explain.json` and `index.html`."""
         summary = {
-            "model": _text(model),
+            "model": as_text(model),
             "method": explainer.method.name,
             "options": vars(explainer.method),
             "changed_nodes": len(explainer.changed),
@@ -83,10 +81,10 @@ class Results:
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "explained": self.rows,
-            "failed": [{"image": _text(name), "error": _text(why)} for name, why in failed],
+            "failed": [{"image": as_text(name), "error": as_text(why)} for name, why in failed],
         }
         write_json(self.folder / "explain.json", summary)
-        name = _text(Path(model).name)
+        name = as_text(Path(model).name)
         intro = (
             f"Where the answers of {name} come from. {_meaning(explainer)}\n\n"
             f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
@@ -94,26 +92,6 @@ class Results:
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
         write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
-
-    def _check_folder(self) -> None:
-        """Refuse before the work: the nearest folder that is there must take new ones."""
-        try:
-            nearest = next(path for path in (self.folder, *self.folder.parents) if path.exists())
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise self._refusal(getattr(error, "strerror", None) or str(error)) from error
-        if not nearest.is_dir():
-            raise self._refusal(f"{nearest} is a file")
-        if not os.access(nearest, os.W_OK):
-            raise self._refusal(f"{nearest} is not writable")
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._refusal(error.strerror or str(error)) from error
-
-    def _refusal(self, why: str) -> OutputError:
-        return OutputError(f"{self.folder}: no folder for the results: {why}. Choose another one.")
 
     def _unique(self, stem: str) -> str:
         """A name that no earlier picture took: cat, cat-2, cat-3."""
@@ -158,7 +136,7 @@ def is_result(path: Path, folder: Path) -> bool:
     return path.name.endswith((".overlay.png", ".map.png")) and path.parent.resolve() == folder.resolve()
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """A file name is bytes, which need not be text: what is none is written as its escape."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -169,7 +147,7 @@ def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, An
     best = np.argsort(-logits, kind="stable")[:_TOP]
     place = explanation.placements[i]
     return {
-        "image": _text(explanation.pictures[i].name),
+        "image": as_text(explanation.pictures[i].name),
         "target": target,
         "label": explainer.target_name(target),
         "score": float(explanation.score[i]),

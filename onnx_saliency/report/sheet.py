@@ -48,7 +48,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], *, tile_size: int = 320) -> Im
         picture_height = _row_height(row, tile_size)
         for column, tile in enumerate(row):
             left = margin + column * (tile_size + gap)
-            picture = _fitted(tile.pixels, tile_size)
+            picture = fitted(tile.pixels, tile_size)
             # On the text's left edge and just above it, so that each caption stands with its own picture.
             sheet.paste(picture, (left, top + picture_height - picture.height))
             below = top + picture_height + _line_height(caption_font) // 3
@@ -68,7 +68,8 @@ def _fitted_size(pixels: npt.NDArray[np.uint8], tile_size: int) -> tuple[int, in
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _fitted(pixels: npt.NDArray[np.uint8], tile_size: int) -> Image.Image:
+def fitted(pixels: npt.NDArray[np.uint8], tile_size: int) -> Image.Image:
+    """The picture in a square of `tile_size`, its shape kept; much smaller ones are enlarged without smoothing."""
     size = _fitted_size(pixels, tile_size)
     enlarged = size[0] > 2 * pixels.shape[1]
     return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)

@@ -48,7 +48,7 @@ class Session:
         threads: int | None = None,
         fuse_quantised: bool = True,
     ) -> None:
-        ort = _import_runtime()
+        ort = import_runtime()
         wanted = _choose_providers(ort, providers)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
@@ -58,11 +58,11 @@ class Session:
             options.intra_op_num_threads = threads
         if not fuse_quantised:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session = _build(ort, model, options, wanted)
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self.runtime = _build(ort, model, options, wanted)
+        self.providers: tuple[str, ...] = tuple(self.runtime.get_providers())
         self._warn_unused(wanted, asked=providers is not None)
-        self.inputs: dict[str, Any] = {value.name: value for value in self._session.get_inputs()}
-        self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+        self.inputs: dict[str, Any] = {value.name: value for value in self.runtime.get_inputs()}
+        self.outputs: tuple[str, ...] = tuple(value.name for value in self.runtime.get_outputs())
 
     @property
     def provider(self) -> str:
@@ -82,10 +82,10 @@ class Session:
             ModelError: the runtime refuses these inputs, with its reason.
         """
         try:
-            result: list[np.ndarray] = self._session.run(None if outputs is None else list(outputs), dict(feeds))
+            result: list[np.ndarray] = self.runtime.run(None if outputs is None else list(outputs), dict(feeds))
         except Exception as error:  # the runtime's exceptions share no base class of their own
             shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise ModelError(f"ONNX Runtime cannot run the model on {shapes}: {_reason(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot run the model on {shapes}: {reason(error)}") from error
         return result
 
     def _warn_unused(self, wanted: Sequence[str], *, asked: bool) -> None:
@@ -105,7 +105,8 @@ def fits_in_one_file(model: ir.Model) -> bool:
     return sum(tensor.nbytes for tensor in tensors if tensor is not None) <= _PROTOBUF_LIMIT
 
 
-def _import_runtime() -> ModuleType:
+def import_runtime() -> ModuleType:
+    """Return onnxruntime; RuntimeMissingError where it is not installed, or broken."""
     try:
         import onnxruntime  # late: it is an extra, and costs start-up time
     except ImportError as error:
@@ -152,10 +153,11 @@ def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> A
             ir.save(model, path, external_data="model.data")
             return ort.InferenceSession(str(path), options, providers=usable or ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime refuses the model: {_reason(error)}") from error
+        raise ModelError(f"ONNX Runtime refuses the model: {reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what the runtime says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -13,6 +13,9 @@ An operator is a pair of functions, one line of ``OPERATORS``: ``forward(n) -> y
 Rectifiers and max pools have kinks, where rounding decides which side counts: in a net of millions of them a few always
 lie that near, and each costs a float32 gradient some thousandths. To compare more sharply than that, give ``explain``
 the values of the float32 run as ``branches``: the side is then taken from them, all arithmetic is float64 as before.
+
+``policy`` is what happens at a rectifier y = f(x): "gradient" f'(x) dy; "deconvnet" max(dy, 0) (Zeiler & Fergus 2013,
+section 2.1); "guided" f'(x) max(dy, 0) (Springenberg et al. 2014, section 3.4).
 """
 
 from __future__ import annotations
@@ -514,6 +517,21 @@ OPERATORS: dict[str, tuple[Forward, Backward]] = {
 }
 
 
+# --- Rectifiers -----------------------------------------------------------------------------------
+
+
+def is_rectifier(n: Node) -> bool:
+    """Zero or bent below a threshold of 0, straight above"""
+    return n.op in ("Relu", "LeakyRelu") or (n.op == "Clip" and clip_limits(n)[0] == 0)
+
+
+POLICIES: dict[str, Callable[[Backward, Node, Array, Array], Gradients]] = {
+    "gradient": lambda rule, n, y, dy: rule(n, y, dy),
+    "deconvnet": lambda rule, n, y, dy: (np.maximum(dy, 0),),
+    "guided": lambda rule, n, y, dy: rule(n, y, np.maximum(dy, 0)),
+}
+
+
 # --- The graph ------------------------------------------------------------------------------------
 
 
@@ -551,7 +569,11 @@ class Reference:
         return name
 
     def explain(
-        self, image: Array, target: int | Sequence[int] = -1, branches: Mapping[str, Array] | None = None
+        self,
+        image: Array,
+        target: int | Sequence[int] = -1,
+        branches: Mapping[str, Array] | None = None,
+        policy: str = "gradient",
     ) -> Result:
         """Differentiate the score of `target` (-1: the predicted class; one for all images, or one per image).
 
@@ -564,7 +586,7 @@ class Reference:
         classes = np.where(wanted < 0, logits.argmax(axis=1), wanted)
         seed = np.zeros_like(logits)
         seed[np.arange(len(score)), classes] = 1
-        gradient = self.backward(values | dict(branches or {}), {self.score: seed.reshape(score.shape)})
+        gradient = self.backward(values | dict(branches or {}), {self.score: seed.reshape(score.shape)}, policy)
         return Result(gradient, logits, classes, values)
 
     @property
@@ -585,7 +607,7 @@ class Reference:
         """Run one node."""
         return OPERATORS[node.op_type][0](self._read(node, values))
 
-    def backward(self, values: Mapping[str, Array], seeds: Mapping[str, Array]) -> Array:
+    def backward(self, values: Mapping[str, Array], seeds: Mapping[str, Array], policy: str = "gradient") -> Array:
         """Return Σ ∂value/∂image · seed over `seeds`: the chain rule, node by node from last to first."""
         moving = {self.image}  # the values that depend on the image; shapes, being integers, carry no gradient
         for node in self.nodes:
@@ -598,7 +620,9 @@ class Reference:
             if dy is None or node.output[0] not in moving:
                 continue
             rule = OPERATORS[node.op_type][1]
-            found = rule(self._read(node, values), self._float(values[node.output[0]]), dy)
+            n = self._read(node, values)
+            at = POLICIES[policy if is_rectifier(n) else "gradient"]
+            found = at(rule, n, self._float(values[node.output[0]]), dy)
             for index, name in enumerate(node.input):
                 if name in moving:
                     dx = found[index] if index < len(found) else None

@@ -1,8 +1,8 @@
 """Normal noise in standard operators that is the same on every runtime and in every run.
 
 RandomNormal of the standard leaves the generator to the runtime, and its state moves on from run to run. Here each
-number is a function of its index and the seed: three rounds of x ↦ (a x + b)⁵ in the integers modulo the prime 2³¹ − 1, a
-permutation since 5 does not divide 2³¹ − 2, exact in int64; then Box & Muller 1958.
+number is a function of its index and the seed: three rounds of x ↦ (a x + b)⁵ in the integers modulo the prime
+2³¹ − 1, a permutation since 5 does not divide 2³¹ − 2, exact in int64; then Box & Muller 1958.
 """
 
 from __future__ import annotations

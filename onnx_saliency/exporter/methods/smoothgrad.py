@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.noise import normal, uniform
-from onnx_saliency.exporter.methods.passes import add_up, along_copies, check_passes
+from onnx_saliency.exporter.methods.passes import add_up, along_copies, check_passes, is_whole
 from onnx_saliency.graph import Classifier
 
 
@@ -44,8 +45,8 @@ class SmoothGrad(Method):
         check_passes("samples", self.samples, self.at_once)
         if not 0 <= self.noise < np.inf:
             raise MethodError(f"noise is a standard deviation, 0 or more of the image's range, not {self.noise}.")
-        if self.seed < 0:
-            raise MethodError(f"seed is 0 or more, not {self.seed}.")
+        if not is_whole(self.seed) or self.seed < 0:
+            raise MethodError(f"seed is a whole number, 0 or more, not {self.seed!r}.")
 
     def check(self, classifier: Classifier, scores: ir.Value) -> str | None:
         """Raise where the model's batch is fixed and several copies are asked for at once."""
@@ -54,21 +55,21 @@ class SmoothGrad(Method):
 
     def write(self, scene: Scene) -> Attribution:
         """ḡ = Σ_k g(I + n_k) / K"""
-        mean, _ = self.moments(scene)
+        (mean,) = self.means(scene, 1, lambda gradient: [gradient])
         return Attribution(mean)
 
-    def moments(self, scene: Scene) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of the gradient over the copies."""
+    def means(self, scene: Scene, count: int, of: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """Means over the copies of `count` values that are made of their gradients [N, m, ...]."""
         image = scene.image
         axes = list(range(1, image.rank))
         spread = op.ReduceMax(image, axes, keepdims=1) - op.ReduceMin(image, axes, keepdims=1)
         scale = op.Unsqueeze(spread * self.noise, [1])  # [N, 1, 1, 1, 1]
         size = op.Shape(image, start=1)
-        count = op.ReduceProd(size, [0], keepdims=0)
-        numbers = op.Range(np.array(0), count, np.array(1))
+        length = op.ReduceProd(size, [0], keepdims=0)
+        numbers = op.Range(np.array(0), length, np.array(1))
 
         def noisy(inner: Tape, index: Tensor) -> Tensor:
-            per_copy, within = Tensor(inner, count.value), Tensor(inner, numbers.value)
+            per_copy, within = Tensor(inner, length.value), Tensor(inner, numbers.value)
             counter = along_copies(index, 2) * per_copy + within  # [m, C·H·W]
             noise = normal(uniform(counter, 2 * self.seed), uniform(counter, 2 * self.seed + 1))
             noise = op.Reshape(noise, op.Concat([-1], Tensor(inner, size.value), axis=0))
@@ -81,11 +82,10 @@ class SmoothGrad(Method):
             self.samples,
             self.at_once,
             noisy,
-            lambda each: [each.total(each.gradient), each.total(each.gradient * each.gradient)],
-            [zeros, zeros],
+            lambda each: [each.total(values) for values in of(each.gradient)],
+            [zeros] * count,
         )
-        mean, square = (total * (1 / self.samples) for total in sums)
-        return mean, square
+        return [total * (1 / self.samples) for total in sums]
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,16 @@ class VarGrad(SmoothGrad):
 
     name: ClassVar[str] = "vargrad"
     source: ClassVar[str] = "Adebayo et al. 2018, section 2"
+    passes: ClassVar[str] = "samples + 1"
     result: ClassVar[str] = "attribution"
 
     def write(self, scene: Scene) -> Attribution:
-        """Σ_k (g(I + n_k) − ḡ)² / K"""
-        mean, square = self.moments(scene)
+        """Σ_k (g(I + n_k) − ḡ)² / K, summed around g(I), which is near ḡ: little is left of a difference of squares."""
+        plain = scene.gradients(scene.classifier.image)
+
+        def moments(gradient: Tensor) -> list[Tensor]:
+            apart = gradient - op.Unsqueeze(Tensor(gradient.tape, plain.value), [1])
+            return [apart, apart * apart]
+
+        mean, square = self.means(scene, 2, moments)
         return Attribution(op.Relu(square - mean * mean))  # rounding can make it negative

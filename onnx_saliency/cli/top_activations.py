@@ -1,0 +1,122 @@
+"""`top-activations MODEL IMAGE...`: the pictures that activate each channel of a layer most, and what in them does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+
+
+def top_activations(
+    model: options.ModelFile,
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
+    ],
+    layer: Annotated[str, typer.Option(help="The layer by its name (inspect --layers).", show_default=False)],
+    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
+        "activations"
+    ),
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--channels", metavar="0,3,12", help="The channels, by commas. Default: the --first.", show_default=False
+        ),
+    ] = None,
+    first: Annotated[int, typer.Option(help="How many of the first channels.")] = 16,
+    count: Annotated[int, typer.Option(help="Pictures a channel.")] = 9,
+    method: Annotated[
+        str, typer.Option(help="What carries an activation back: deconvnet, guided or gradient.")
+    ] = "deconvnet",
+    preprocess: options.Preset = None,
+    resize: options.Resize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    colours: Annotated[str | None, typer.Option("--colours", help="RGB, BGR or L.")] = None,
+    size: options.Size = None,
+    input: options.Input = None,
+    feed: options.Feeds = None,
+    output: options.Output = None,
+    provider: options.Providers = None,
+    threads: options.Threads = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run.")] = 16,
+    json: options.Json = False,
+) -> None:
+    """Show what channels of a layer answer to: their strongest pictures, carried back to the pixels, on one page.
+
+    Each picture takes one forward pass, however many the channels (Zeiler & Fergus 2013, section 4.1). Exit code 1 if
+    some pictures failed; the others are done.
+
+    Example: onnx-saliency top-activations net.onnx pictures --layer relu4_out --channels 0,3,12
+    """
+    from onnx_saliency.activations import ActivationSearch
+    from onnx_saliency.errors import ImageError
+    from onnx_saliency.images import find_pictures
+    from onnx_saliency.report.activations import ActivationPages, is_sheet
+
+    sources = [path for path in find_pictures(images) if str(path) in images or not is_sheet(path, output_folder)]
+    if not sources:
+        raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    search = ActivationSearch(
+        model,
+        layer=layer,
+        channels=None if of is None else _numbers(of),
+        first=first,
+        count=count,
+        method=method,
+        preprocess=preprocess,
+        input=input,
+        output=output,
+        providers=provider,
+        threads=threads,
+        batch_size=batch_size,
+        feeds=options.feeds(feed),
+    )
+    explainer = search.explainer
+    explainer.preprocess = options.preprocessing(
+        explainer.preprocess, resize=resize, mean=mean, std=std, channels=colours, size=size
+    )
+    pages = ActivationPages(output_folder, search, str(model))
+    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    for line in explainer.notes:
+        note(line)
+    note(f"running on {explainer.provider}")
+    for start in progress(range(0, len(sources), explainer.batch_size), "looking"):
+        search.add(sources[start : start + explainer.batch_size])
+    for channel in progress(search.channels, "carrying back"):
+        pages.add(search.top(channel))
+    for _, why in search.failed:
+        fail(why)
+    if search.seen:
+        pages.finish()
+    if json:
+        print_json(pages.as_dict())
+    elif search.seen:
+        print_table(*_table(pages.rows), numbers=("channel", "strongest", "weakest"))
+        out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
+    if search.failed:
+        raise typer.Exit(PARTIAL)
+
+
+def _numbers(text: str) -> list[int]:
+    from onnx_saliency.errors import SaliencyError
+
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise SaliencyError(f"--channels takes numbers of channels by commas, as in 0,3,12, not {text!r}.")
+    return [int(number) for number in numbers]
+
+
+def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and cells: one row a channel."""
+    cells = []
+    for row in rows:
+        found = row["activations"]
+        numbers = (f"{found[0]['activation']:.4g}", f"{found[-1]['activation']:.4g}") if found else ("", "")
+        best = Path(found[0]["image"]).name if found else "active in no picture"
+        cells.append((str(row["channel"]), *numbers, best))
+    return ("channel", "strongest", "weakest", "strongest in"), cells

@@ -1,0 +1,147 @@
+"""The image that is looked for: what its parameters are, and which views of it the network sees.
+
+All of it is written as forward nodes before the network, and differentiated with it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_saliency.backward import Tensor, op
+from onnx_saliency.exporter.ascent.recipe import Recipe
+from onnx_saliency.exporter.methods.noise import uniform
+
+_COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
+"""Square root of the covariance of colours in photographs, rows RGB (Olah et al. 2017, tensorflow/lucid)."""
+
+_GAIN = 0.25  # of Fourier parameters, as in tensorflow/lucid, whose step size we use
+
+
+@dataclass(frozen=True)
+class Range:
+    """How pixels 0..255 lie in the network's input: (pixel − mean) / std, a value a channel, in the network's order.
+
+    Attributes:
+        mean, std: float64 (channels,).
+        reverse: whether the channels are blue, green, red.
+    """
+
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    reverse: bool = False
+
+    @property
+    def middle(self) -> npt.NDArray[np.float64]:
+        """Where pixel 127.5 lies."""
+        return (127.5 - self.mean) / self.std
+
+    @property
+    def half(self) -> npt.NDArray[np.float64]:
+        """Half of what pixels 0..255 span."""
+        return 127.5 / self.std
+
+
+def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
+    """The image J [K, C, H, W], in half ranges about its middle: the parameters, or the waves they are amplitudes of.
+
+    reverse: whether the network's channels are blue, green, red.
+    """
+    if not recipe.fourier:
+        return parameters
+    (channels, height, width), dtype = _sizes(parameters), parameters.dtype.numpy()
+    rows, columns = fourier_basis(height), fourier_basis(width)
+    spectrum = parameters * (amplitudes(height, width) * _GAIN).astype(dtype)
+    waves = op.MatMul(op.MatMul(rows.T.astype(dtype), spectrum), columns.astype(dtype))
+    if recipe.decorrelate and channels == 3:
+        mixing = (_COLOURS / np.linalg.norm(_COLOURS, axis=0).max())[:: -1 if reverse else 1]
+        waves = op.Reshape(op.MatMul(mixing.astype(dtype), op.Reshape(waves, [0, 3, -1])), [0, 3, height, width])
+    image: Tensor = op.Sigmoid(waves) * 2.0 - 1.0
+    return image
+
+
+def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: int, opset: int) -> Tensor:
+    """What the network sees of J in this step: blurred, then moved, enlarged and turned at random; 0 where J ends.
+
+    Args:
+        image: J [K, C, H, W].
+        recipe: how far.
+        step: int64, its number.
+        key: int64 [K], which random numbers an image gets; images of one key see the same views.
+        seed: of all of them.
+        opset: of the graph, as GridSample calls one thing by two names.
+    """
+    _, height, width = _sizes(image)
+    if recipe.blur:
+        left = 1 - op.Cast(step, to=image.dtype) * (1 / recipe.steps)
+        image = op.MatMul(op.MatMul(_blur(height, left * recipe.blur), image), _blur(width, left * recipe.blur))
+    if not recipe.is_viewed:
+        return image
+    draw = [uniform(key * _DRAWS + i + step * (_DRAWS * _KEYS), seed) * 2.0 - 1.0 for i in range(_DRAWS)]
+    angle = op.Unsqueeze(draw[0], [1]) * math.radians(recipe.rotate)
+    shrink = op.Exp(op.Unsqueeze(draw[1], [1]) * -math.log(recipe.scale))
+    cos, sin = op.Cos(angle) * shrink, op.Sin(angle) * shrink
+    turn = op.Reshape(op.Concat(cos, -sin, sin, cos, axis=1), [-1, 2, 2])
+    move = op.Unsqueeze(op.Concat(*(op.Unsqueeze(each, [1]) for each in draw[2:]), axis=1), [1])
+    y, x = np.mgrid[:height, :width]
+    points = np.stack([x - (width - 1) / 2, y - (height - 1) / 2], axis=-1).reshape(1, -1, 2)
+    sides = np.array([width, height])
+    places = op.MatMul(points.astype(image.dtype.numpy()), turn) * (2 / sides).astype(np.float32)
+    places = places + move * (2 * recipe.jitter)  # GridSample counts each side from -1 to 1
+    grid = op.Reshape(places, [-1, height, width, 2])
+    linear = "linear" if opset >= 20 else "bilinear"
+    view: Tensor = op.GridSample(image, grid, mode=linear, padding_mode="zeros", align_corners=0)
+    return view
+
+
+_DRAWS = 4  # random numbers of a view: angle, size, two moves
+_KEYS = 1 << 16  # more than classes
+
+
+def write_input(image: Tensor, recipe: Recipe, range_: Range) -> Tensor:
+    """I as the network takes it, [K, C, H, W]: J about the middle of the range, or about the network's own zero.
+
+    The paper's image starts from zero, where the training data lay; one of waves is a picture, from black to white.
+    """
+    scaled = image * _column(range_.half)
+    return scaled + _column(range_.middle) if recipe.fourier else scaled
+
+
+def _blur(length: int, sigma: Tensor) -> Tensor:
+    """The matrix of a Gaussian blur, (length, length), rows that add up to 1; the identity for a sigma near 0."""
+    distance = np.subtract.outer(np.arange(length), np.arange(length)).astype(sigma.dtype.numpy())
+    variance = op.Max(sigma * sigma, np.array(1e-3, sigma.dtype.numpy()))
+    bells = op.Exp(op.Div(-0.5 * distance**2, variance))
+    matrix: Tensor = bells / op.ReduceSum(bells, [1], keepdims=1)
+    return matrix
+
+
+def _sizes(image: Tensor) -> tuple[int, int, int]:
+    assert image.dims is not None
+    channels, height, width = (int(side) for side in image.dims[1:] if isinstance(side, int))
+    return channels, height, width
+
+
+def fourier_basis(length: int) -> npt.NDArray[np.float64]:
+    """Orthonormal sines and cosines over `length` samples, one a row; row 0 is constant, then pairs by frequency."""
+    t = np.arange(length)
+    rows = [np.full(length, 1.0)]
+    for k in range(1, length // 2 + 1):
+        rows += [np.cos(2 * np.pi * k * t / length), np.sin(2 * np.pi * k * t / length)]
+    return np.stack([row / np.linalg.norm(row) for row in rows[:length]])
+
+
+def amplitudes(height: int, width: int) -> npt.NDArray[np.float64]:
+    """1 / frequency of each product of a row's and a column's wave, (H, W): how strong waves are in photographs."""
+    down, across = ((np.arange(side) + 1) // 2 / side for side in (height, width))
+    frequency = np.hypot(down[:, None], across[None])
+    amplitude: npt.NDArray[np.float64] = 1 / np.maximum(frequency, 1 / max(height, width))
+    return amplitude
+
+
+def _column(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """One value a channel, to meet [K, C, H, W]."""
+    return values.reshape(-1, 1, 1).astype(np.float32)

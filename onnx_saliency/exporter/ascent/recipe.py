@@ -1,0 +1,108 @@
+"""How a class model is made: the recipe of the paper, a modern one, and every part of them as a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from onnx_saliency.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is maximised, over which images, by which steps.
+
+    With J the image in units of the half range of the network's input (pixels 0..255 span [-1, 1] about their middle):
+
+        maximise  S_c(view(I)) − l2 ‖J‖² − tv Σ |∇J|
+
+    Attributes:
+        name: what it is called in results.
+        steps: how many.
+        rate: length of a step: of Adam, or of a normalised gradient, as a fraction of the range.
+        optimiser: "adam" (Kingma & Ba 2015) or "normalised", a step along g / rms(g).
+        l2: the paper's λ, for J.
+        tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
+        score: "logit", as in the paper, or "probability", to see why not.
+        fourier: the image is the sum of sines and cosines of amplitudes 1 / frequency, through a sigmoid, so that it
+            stays within 0..255 (Olah et al. 2017); else its pixels themselves.
+        decorrelate: colours are mixed as natural images mix them (Olah et al. 2017).
+        jitter: views are moved by up to this fraction of the side.
+        scale: views are enlarged by up to this factor, or made smaller by as much.
+        rotate: views are turned by up to this many degrees.
+        blur: standard deviation in pixels of a Gaussian on the image, at the first step; it falls to 0 at the last.
+        noise: standard deviation of the start, of the parameters; 0 starts from the zero image, as in the paper.
+
+    Raises:
+        RecipeError: values that make no sense, all of them.
+    """
+
+    name: str
+    steps: int
+    rate: float
+    optimiser: Literal["adam", "normalised"] = "adam"
+    l2: float = 0.0
+    tv: float = 0.0
+    score: Literal["logit", "probability"] = "logit"
+    fourier: bool = False
+    decorrelate: bool = False
+    jitter: float = 0.0
+    scale: float = 1.0
+    rotate: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.steps < 1:
+            wrong.append(f"steps is 1 or more, not {self.steps}")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            wrong.append(f"rate is above 0, not {self.rate}")
+        for name in ("l2", "tv", "jitter", "rotate", "blur", "noise"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                wrong.append(f"{name} is 0 or more, not {value}")
+        if not 1 <= self.scale <= 4:
+            wrong.append(f"scale is a factor from 1 to 4, not {self.scale}")
+        if self.jitter > 1:
+            wrong.append(f"jitter is a fraction of the side, at most 1, not {self.jitter}")
+        if self.optimiser not in ("adam", "normalised"):
+            wrong.append(f"optimiser is 'adam' or 'normalised', not {self.optimiser!r}")
+        if self.score not in ("logit", "probability"):
+            wrong.append(f"score is 'logit' or 'probability', not {self.score!r}")
+        if self.decorrelate and not self.fourier:
+            wrong.append("decorrelate is for fourier images")
+        if wrong:
+            raise RecipeError(f"Recipe {self.name!r}: {'; '.join(wrong)}.")
+
+    @property
+    def is_viewed(self) -> bool:
+        """Whether the network sees changed views, not the image itself."""
+        return self.jitter > 0 or self.scale > 1 or self.rotate > 0
+
+
+PAPER = Recipe("paper", steps=128, rate=0.02, optimiser="normalised", l2=1e-4)
+"""Simonyan, Vedaldi, Zisserman 2013, section 2; what it leaves open is ours."""
+
+MODERN = Recipe(
+    "modern", steps=256, rate=0.05, fourier=True, decorrelate=True, jitter=0.06, scale=1.1, rotate=5.0, noise=0.01
+)
+"""Olah, Mordvintsev, Schubert 2017, with transformations after Mordvintsev et al. 2018."""
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (PAPER, MODERN)})
+
+
+def find_recipe(recipe: str | Recipe) -> Recipe:
+    """Return the recipe called so; a `Recipe` as it is.
+
+    Raises:
+        RecipeError: there is none; lists them.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise RecipeError(f"No recipe {recipe!r}; the recipes are {', '.join(RECIPES)}.")
+    return RECIPES[recipe]

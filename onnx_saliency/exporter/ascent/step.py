@@ -1,0 +1,179 @@
+"""One step of the ascent as one graph: image, network, gradient, penalties and the optimiser's update.
+
+arg max_I S_c(I) − λ ‖I‖²     (paper, section 2)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_saliency.backward import Tape, Tensor, backward, op
+from onnx_saliency.errors import ModelError
+from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
+from onnx_saliency.exporter.ascent.image import Range, write_image, write_input, write_view
+from onnx_saliency.exporter.ascent.recipe import Recipe
+from onnx_saliency.exporter.objective import Score, count_scores, one_hot, write_scores
+from onnx_saliency.graph import Classifier
+from onnx_saliency.graph.shapes import infer_shapes
+
+PARAMETERS, TARGET, KEY, STEP, SCORES, IMAGE, SLOPE = "parameters", "target", "key", "step", "scores", "image", "slope"
+NEXT = "next/"
+_PREFIX = "ascent/"
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Kingma & Ba 2015
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step's model and what it carries.
+
+    Attributes:
+        model: inputs `parameters`, `target`, `key`, `step` and the states; outputs `next/...` of each state, and
+            `scores`, `image`, `slope`.
+        states: name and shape of what one step hands to the next, K standing for the number of images; `step` is
+            int64 [1], all else float32. `scores` float32 [K, steps] holds the score at each step taken.
+        width: how many scores there are to choose `target` from: classes, or channels; None where it is open.
+    """
+
+    model: ir.Model
+    states: dict[str, tuple[int | str, ...]]
+    width: int | None
+
+
+def build_step(
+    classifier: Classifier,
+    recipe: Recipe,
+    range_: Range,
+    size: tuple[int, int],
+    *,
+    score: Score = "logit",
+    seed: int = 0,
+) -> Step:
+    """Turn `classifier.model`, in place, into one step of the ascent.
+
+    Args:
+        classifier: from `graph.find_classifier`.
+        recipe: what is maximised, and how.
+        range_: how pixels lie in the network's input.
+        size: height and width of the image, where the network leaves them open.
+        score: of which the input `target` picks one for each image: a class, or a neuron or channel of a layer.
+        seed: of the random views.
+
+    Raises:
+        UnsupportedOperatorError: nodes on the path that cannot be differentiated.
+        LayerError: a layer that the model does not have.
+        ModelError: the score does not depend on the image.
+    """
+    model, graph, image = classifier.model, classifier.model.graph, classifier.image
+    count = classifier.batch or "K"
+    channels = len(range_.mean)
+    dtype, width = compute_type(image), count_scores(score, classifier)
+    reserve(graph, {PARAMETERS, TARGET, KEY, STEP, SCORES, IMAGE, SLOPE, "mean", "square"} - {image.name}, _PREFIX)
+    tape = Tape(_PREFIX, dtype)
+    graph.outputs.clear()
+    graph.inputs.remove(image)
+    parameters = add_input(graph, PARAMETERS, [count, channels, *size], dtype)
+    target, key = (add_input(graph, name, [count], ir.DataType.INT64) for name in (TARGET, KEY))
+    step = add_input(graph, STEP, [1], ir.DataType.INT64)
+    p, t = Tensor(tape, parameters), Tensor(tape, step)
+
+    j = write_image(p, recipe, range_.reverse)
+    j.value.shape = parameters.shape
+    view = write_view(j, recipe, t, Tensor(tape, key), seed, graph.opset_imports[""])
+    seen, shown = (_as_input(write_input(each, recipe, range_), classifier, size) for each in (view, j))
+    image.replace_all_uses_with(seen.value)
+    penalty = _penalty(j, recipe)
+    _prepend(graph, tape)
+    infer_shapes(model)
+
+    scores = write_scores(score, tape, classifier)
+    move_into(graph, tape)
+    infer_shapes(model)
+    picked = one_hot(scores, Tensor(tape, target))
+    seeds = {scores.value: picked}
+    if penalty is not None:
+        seeds[penalty.value] = op.Expand(np.array(-1.0, dtype.numpy()), op.Shape(penalty))
+    (gradient,) = backward(graph, tape, seeds, [parameters])
+    if gradient is None:
+        raise ModelError(
+            f"The score {scores.value.name!r} does not change with the image, so nothing can be maximised."
+        )
+    reached = op.ReduceSum(scores * picked, [1], keepdims=1)
+    slope = op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=0)
+
+    shape = (count, channels, *size)
+    states: dict[str, tuple[int | str, ...]] = {PARAMETERS: shape}
+    update, carried = _update(gradient, recipe, graph, t, shape)
+    history = Tensor(tape, add_input(graph, SCORES, [count, recipe.steps], dtype))
+    column = op.Expand(op.Unsqueeze(op.Min(t, np.array([recipe.steps - 1])), [1]), op.Shape(reached))
+    results = {
+        NEXT + PARAMETERS: p + update,
+        **carried,
+        NEXT + STEP: t + 1,
+        NEXT + SCORES: op.ScatterElements(history, column, reached, axis=1),
+        IMAGE: Tensor(tape, shown.value),
+        SLOPE: slope,
+    }
+    states |= dict.fromkeys((name.removeprefix(NEXT) for name in carried), shape)
+    states |= {STEP: (1,), SCORES: (count, recipe.steps)}
+    for name, tensor in results.items():
+        add_output(graph, name, tensor, None)
+    move_into(graph, tape)
+    tidy(model)
+    return Step(model, states, width)
+
+
+def _update(
+    gradient: Tensor, recipe: Recipe, graph: ir.Graph, step: Tensor, shape: tuple[int | str, ...]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The step that the optimiser takes, and its states after it."""
+    tape = gradient.tape
+    if recipe.optimiser == "normalised":  # each image by its own rms
+        size = op.Sqrt(op.ReduceMean(gradient * gradient, [1, 2, 3], keepdims=1))
+        return gradient * recipe.rate / op.Max(size, np.array(1e-30, gradient.dtype.numpy())), {}
+    first, second = (Tensor(tape, add_input(graph, name, shape, gradient.dtype)) for name in ("mean", "square"))
+    mean = first * _BETAS[0] + gradient * (1 - _BETAS[0])
+    square = second * _BETAS[1] + gradient * gradient * (1 - _BETAS[1])
+    taken = op.Cast(step + 1, to=gradient.dtype)
+    unbiased = [
+        each / (1 - op.Pow(np.array(beta, gradient.dtype.numpy()), taken))
+        for each, beta in zip((mean, square), _BETAS, strict=True)
+    ]
+    update = unbiased[0] * recipe.rate / (op.Sqrt(unbiased[1]) + _EPSILON)
+    return update, {NEXT + "mean": mean, NEXT + "square": square}
+
+
+def _penalty(j: Tensor, recipe: Recipe) -> Tensor | None:
+    """λ ‖J‖² + tv Σ |∇J|, [K]"""
+    terms = []
+    if recipe.l2:
+        terms.append(op.ReduceSum(j * j, [1, 2, 3], keepdims=0) * recipe.l2)
+    for axis in (2, 3) if recipe.tv else ():
+        slopes = op.Slice(j, [1], [np.iinfo(np.int64).max], [axis]) - op.Slice(j, [0], [-1], [axis])
+        terms.append(op.ReduceSum(op.Abs(slopes), [1, 2, 3], keepdims=0) * recipe.tv)
+    return op.Sum(*terms) if terms else None
+
+
+def _as_input(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> Tensor:
+    """[K, C, H, W] in the layout and type of the network's input."""
+    like = classifier.image
+    if classifier.channel_axis == 3:
+        image = op.Transpose(image, perm=[0, 2, 3, 1])
+    made: Tensor = op.Cast(image, to=like.dtype) if like.dtype != image.dtype else op.Identity(image)
+    assert like.shape is not None
+    sides = [size[0], size[1]]
+    first = 2 if classifier.channel_axis == 1 else 1
+    dims = list(like.shape)
+    dims[first : first + 2] = sides
+    made.value.shape = ir.Shape(dims)
+    return made
+
+
+def _prepend(graph: ir.Graph, tape: Tape) -> None:
+    """Move what the tape holds to the graph's beginning."""
+    for value in tape.constants.values():
+        graph.register_initializer(value)
+    graph.insert_before(graph[0], tape.nodes)
+    tape.nodes = []

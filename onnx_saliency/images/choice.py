@@ -1,0 +1,69 @@
+"""Which preprocessing and which labels hold: those given, else those stored in the model, else an assumption said."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnx_saliency.errors import ImageError, LabelError
+from onnx_saliency.images.labels import Labels, read_labels
+from onnx_saliency.images.preprocess import Preprocess, preset
+
+DEFAULT_SIZE = (224, 224)
+"""Height and width for networks that take any size."""
+
+_DEFAULT_PRESET = "inception"
+
+
+def choose_preprocess(
+    given: Preprocess | str | None, stored: Mapping[str, str], size: tuple[int | None, int | None]
+) -> tuple[Preprocess, str]:
+    """Return the preprocessing and where it comes from: "given", "stored in the model" or "assumed".
+
+    Args:
+        given: a `Preprocess` or the name of a preset; None takes what is stored.
+        stored: the model's metadata, by this package's keys.
+        size: height and width of the network's input, None where open.
+
+    Raises:
+        ImageError: no preprocessing, or no such preset.
+    """
+    known = (size[0] or DEFAULT_SIZE[0], size[1] or DEFAULT_SIZE[1])
+    if isinstance(given, Preprocess):
+        return given, "given"
+    if given is not None:
+        if not isinstance(given, str):
+            raise ImageError(f"preprocess is a Preprocess or the name of a preset, not {type(given).__name__}.")
+        return preset(given, known), "given"
+    if "preprocess" in stored:
+        return Preprocess.from_json(stored["preprocess"]), "stored in the model"
+    return preset(_DEFAULT_PRESET, known), "assumed"
+
+
+def choose_labels(
+    given: Sequence[str] | str | os.PathLike[str] | None, stored: Mapping[str, str], classes: int | None
+) -> Labels | None:
+    """Return the class names given, or those stored; None where there are none.
+
+    Raises:
+        LabelError: they cannot be read, or do not fit the number of classes.
+    """
+    if given is None:
+        if "labels" not in stored:
+            return None
+        names = _stored_labels(stored["labels"])
+    else:
+        names = read_labels(Path(given)) if isinstance(given, str | os.PathLike) else list(given)
+    return Labels.fit(names, classes if classes is not None else len(names))
+
+
+def _stored_labels(text: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise LabelError(f"The labels stored in the model are no JSON list of names: {text[:80]!r}. Give labels.")
+    return names

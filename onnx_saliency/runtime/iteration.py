@@ -1,0 +1,88 @@
+"""A model that is run on its own results, over and over, without leaving the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnx_saliency.errors import ModelError
+from onnx_saliency.runtime.session import Session, import_runtime, reason
+
+
+class Iteration:
+    """Runs x ← f(x), with two buffers for each state that change places after every run.
+
+    Inputs and results stay where the model runs; nothing is copied to the host until it is read.
+
+    Args:
+        session: of a model that takes each state under its name and gives the next one under `prefix` + name.
+        states: their first values.
+        constants: inputs that stay; those that the model does not have are left out.
+        prefix: of the outputs.
+
+    Raises:
+        ModelError: the runtime refuses these inputs.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        states: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray],
+        prefix: str = "next/",
+    ) -> None:
+        self.session = session
+        self._device = "cuda" if session.provider == "cuda" else "cpu"
+        self._constants = {name: self._place(value) for name, value in constants.items() if name in session.inputs}
+        self._now = {name: self._place(value) for name, value in states.items()}
+        other = {name: self._place(value) for name, value in states.items()}
+        self._prefix = prefix
+        self._turns = [self._bind(self._now, other), self._bind(other, self._now)]
+        self._buffers = [self._now, other]
+        self.steps = 0
+
+    def step(self) -> None:
+        """Run the model once.
+
+        Raises:
+            ModelError: the runtime fails, for want of memory for example.
+        """
+        try:
+            self.session.runtime.run_with_iobinding(self._turns[self.steps % 2])
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            raise ModelError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
+        self.steps += 1
+
+    def read(self, name: str) -> np.ndarray:
+        """Copy a state to the host."""
+        value: np.ndarray = self._buffers[self.steps % 2][name].numpy()
+        return value
+
+    def outputs(self, names: Sequence[str]) -> list[np.ndarray]:
+        """Run the model on the present states for outputs that are no states, and copy them to the host."""
+        binding = self.session.runtime.io_binding()
+        for name, value in {**self._constants, **self._buffers[self.steps % 2]}.items():
+            if name in self.session.inputs:
+                binding.bind_ortvalue_input(name, value)
+        for name in names:
+            binding.bind_output(name, self._device)
+        try:
+            self.session.runtime.run_with_iobinding(binding)
+        except Exception as error:  # as above
+            raise ModelError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
+        values: list[np.ndarray] = binding.copy_outputs_to_cpu()
+        return values
+
+    def _place(self, value: np.ndarray) -> Any:
+        return import_runtime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), self._device, 0)
+
+    def _bind(self, taken: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+        binding = self.session.runtime.io_binding()
+        for name, value in {**self._constants, **taken}.items():
+            if name in self.session.inputs:
+                binding.bind_ortvalue_input(name, value)
+        for name, value in given.items():
+            binding.bind_ortvalue_output(self._prefix + name, value)
+        return binding

@@ -1,0 +1,5 @@
+"""What the paper does with the gradient: class models (section 2)."""
+
+from onnx_saliency.vision.class_model import ClassModel, class_model
+
+__all__ = ["ClassModel", "class_model"]
