@@ -25,6 +25,7 @@ from onnx_saliency.errors import (
     OutputError,
     ProviderError,
     ProviderWarning,
+    RecipeError,
     RuntimeMissingError,
     SaliencyError,
     TargetError,
@@ -34,7 +35,8 @@ from onnx_saliency.errors import (
 if TYPE_CHECKING:
     from onnx_saliency.activations import Activation, ChannelTop, TopActivations, top_activations
     from onnx_saliency.explain import Explainer, Explanation
-    from onnx_saliency.exporter import Channel, Cosine, Neuron, export, vjp
+    from onnx_saliency.exporter import Channel, Cosine, Neuron, Whole, export, vjp
+    from onnx_saliency.exporter.ascent import Recipe
     from onnx_saliency.exporter.methods import (
         DeconvNet,
         GradCAM,
@@ -48,12 +50,14 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from onnx_saliency.images import Labels, Preprocess, preset
+    from onnx_saliency.vision import ClassModel, class_model
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {
     "Activation": "onnx_saliency.activations",
     "Channel": "onnx_saliency.exporter",
     "ChannelTop": "onnx_saliency.activations",
+    "ClassModel": "onnx_saliency.vision",
     "Cosine": "onnx_saliency.exporter",
     "DeconvNet": "onnx_saliency.exporter.methods",
     "Explainer": "onnx_saliency.explain",
@@ -67,10 +71,13 @@ _LAZY = {
     "LayerCAM": "onnx_saliency.exporter.methods",
     "Neuron": "onnx_saliency.exporter",
     "Preprocess": "onnx_saliency.images",
+    "Recipe": "onnx_saliency.exporter.ascent",
     "SmoothGrad": "onnx_saliency.exporter.methods",
     "TenCrop": "onnx_saliency.exporter.methods",
     "TopActivations": "onnx_saliency.activations",
     "VarGrad": "onnx_saliency.exporter.methods",
+    "Whole": "onnx_saliency.exporter",
+    "class_model": "onnx_saliency.vision",
     "export": "onnx_saliency.exporter",
     "preset": "onnx_saliency.images",
     "top_activations": "onnx_saliency.activations",
@@ -82,6 +89,7 @@ __all__ = [
     "AmbiguousModelError",
     "Channel",
     "ChannelTop",
+    "ClassModel",
     "Cosine",
     "DeconvNet",
     "Explainer",
@@ -105,6 +113,8 @@ __all__ = [
     "Preprocess",
     "ProviderError",
     "ProviderWarning",
+    "Recipe",
+    "RecipeError",
     "RuntimeMissingError",
     "SaliencyError",
     "SmoothGrad",
@@ -113,6 +123,8 @@ __all__ = [
     "TopActivations",
     "UnsupportedOperatorError",
     "VarGrad",
+    "Whole",
+    "class_model",
     "export",
     "preset",
     "top_activations",

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onnx_saliency.errors import ImageError, MethodError, ModelError, SaliencyError, TargetError
+from onnx_saliency.errors import ImageError, LayerError, MethodError, ModelError, SaliencyError, TargetError
 from onnx_saliency.explain import Explainer
 from onnx_saliency.exporter import Method, Neuron, find_method, score_model
 from onnx_saliency.exporter.methods import Gradient
@@ -105,7 +105,7 @@ def top_activations(
 
     Raises:
         ModelError: the model cannot be read, explained or run, or makes NaN of a picture.
-        LayerError: no such layer.
+        LayerError: no such layer, or one whose first axis is not that of the images.
         TargetError: no such channel.
         MethodError: a method without a projection.
         ImageError: there are no pictures, or none of them can be read.
@@ -178,6 +178,7 @@ class ActivationSearch:
         Raises:
             ModelError: the runtime refuses them, or the network makes NaN of one.
             ImageError: colour channels that the network does not take.
+            LayerError: the layer's first axis is not that of the images.
             TargetError: no such channel, of a layer that leaves their number open.
         """
         pictures: list[Picture] = []
@@ -249,6 +250,11 @@ class ActivationSearch:
                 strict=True,
             )
         )
+        if len(results[SCORES]) != len(filled):
+            raise LayerError(
+                f"Layer {self.layer!r} has {len(results[SCORES])} rows for {len(filled)} image(s), such as windows of "
+                "each: no row is an image's. Choose another; `inspect --layers` lists them."
+            )
         scores = results[SCORES][:count].astype(np.float32)
         return scores, results.get(POSITIONS, np.zeros((count, scores.shape[1], 0), np.int64))[:count]
 
@@ -298,7 +304,7 @@ class _Best:
 
 def _sources(images: Source | Sequence[Source]) -> list[Source]:
     """The pictures one by one: folders and patterns searched, the rest as it is."""
-    given = list(images) if isinstance(images, list | tuple) else [images]
+    given: list[Source] = [images] if isinstance(images, str | Path | bytes | Image.Image | Picture) else list(images)
     found: list[Source] = []
     for each in given:
         found += find_pictures(each) if isinstance(each, str | Path) else [each]

@@ -352,7 +352,7 @@ class Explainer:
 
 def _is_one(target: object) -> bool:
     """Whether `target` names one class, and is no list of them."""
-    return isinstance(target, str) or np.ndim(target) == 0  # type: ignore[arg-type]  # asked of anything
+    return isinstance(target, str) or not (isinstance(target, Sequence) or np.ndim(target))  # type: ignore[arg-type]
 
 
 def _items(target: Any) -> list[Any]:

@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "models" / "default.onnx", tmp_path / "net.onnx")
     shutil.copy(ROOT / "models" / "labels.txt", tmp_path / "labels.txt")
     shutil.copy(ROOT / "models" / "pictures" / "cat.jpg", tmp_path / "dog.jpg")
+    shutil.copytree(ROOT / "models" / "pictures", tmp_path / "pictures")
     return tmp_path
 
 
@@ -65,6 +66,12 @@ def test_bench_prints_forward_gradient_and_ratio(folder: Path) -> None:
     header, _, row = written.read_text("utf-8").splitlines()
     assert "ratio" in header
     assert row.startswith("| net | 1 | 1 |")
+
+
+def test_the_table_of_methods_is_what_the_tool_prints() -> None:
+    command = [sys.executable, ROOT / "tools" / "methods.py"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+    assert printed.strip() in (ROOT / "docs" / "methods.md").read_text("utf-8")
 
 
 def test_every_picture_shown_exists() -> None:

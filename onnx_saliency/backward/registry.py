@@ -66,6 +66,7 @@ class Call:
         dys: the gradients of its outputs, None for one that the score does not depend on.
         reached: all values that the walk wants the gradient of, where the node holds graphs of its own.
         policy: the walk's, for those graphs.
+        holds_back: whether a quantiser stops the gradient where it held the number back; a policy can switch it off.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Call:
         self.needed = needed
         self.reached = reached
         self.policy = policy
+        self.holds_back = True
 
     @property
     def inputs(self) -> list[Tensor | None]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_saliency.cli import demo, explain, export, inspect, top_activations
+from onnx_saliency.cli import class_model, demo, explain, export, inspect, top_activations
 from onnx_saliency.cli.console import FAILED, fail, note
 from onnx_saliency.errors import SaliencyError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command()(class_model.class_model)
 app.command()(demo.demo)
 app.command()(explain.explain)
 app.command()(export.export)

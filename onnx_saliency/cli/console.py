@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -60,3 +61,16 @@ def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal or len(items) < 2) as bar:
         yield from bar.track(items, description=what)
+
+
+@contextmanager
+def steps_bar(what: str) -> Iterator[Callable[[int, int, int, float], None]]:
+    """Yield what shows images done, step, steps and score, as a bar on a terminal, silently elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what)
+
+        def show(done: int, step: int, steps: int, score: float) -> None:
+            bar.update(task, completed=step, total=steps, description=f"{what} from image {done}, score {score:.1f}")
+
+        yield show

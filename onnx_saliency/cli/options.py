@@ -133,6 +133,14 @@ def score(method: Method_, layer: str | None, neuron: str | None, channel: int |
     return NeuronScore(layer, tuple(position) or None), first
 
 
+def preset_like(name: str, base: Preprocess) -> Preprocess:
+    """The preset called so, for images of the size that `base` is for."""
+    from onnx_saliency.images import preset
+    from onnx_saliency.images.choice import DEFAULT_SIZE
+
+    return preset(name, base.height_width or DEFAULT_SIZE)
+
+
 def preprocessing(
     base: Preprocess,
     *,

@@ -82,8 +82,9 @@ def top_activations(
     )
     pages = ActivationPages(output_folder, search, str(model))
     note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
-    for line in explainer.notes:
-        note(line)
+    if explainer.changed:
+        for line in explainer.notes:
+            note(line)
     note(f"running on {explainer.provider}")
     for start in progress(range(0, len(sources), explainer.batch_size), "looking"):
         search.add(sources[start : start + explainer.batch_size])
@@ -113,7 +114,7 @@ def _numbers(text: str) -> list[int]:
 
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and cells: one row a channel."""
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for row in rows:
         found = row["activations"]
         numbers = (f"{found[0]['activation']:.4g}", f"{found[-1]['activation']:.4g}") if found else ("", "")

@@ -5,7 +5,7 @@ from onnx_saliency.exporter.explained import Explained, Options, build_explained
 from onnx_saliency.exporter.exporter import explain_model, export
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS, Method, find_method
-from onnx_saliency.exporter.objective import Channel, Cosine, Neuron, Score
+from onnx_saliency.exporter.objective import Channel, Cosine, Neuron, Score, Whole
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.exporter.vjp import vjp
 
@@ -18,6 +18,7 @@ __all__ = [
     "Neuron",
     "Options",
     "Score",
+    "Whole",
     "build_explained",
     "check_export",
     "check_outputs",

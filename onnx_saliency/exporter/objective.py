@@ -45,6 +45,13 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The mean square of a whole layer, one score: whatever the layer responds to (Mordvintsev et al. 2015)."""
+
+    layer: str
+
+
+@dataclass(frozen=True)
 class Cosine:
     """The cosine between the model's output and an input `reference`, float [1 or N, D]: what makes two alike.
 
@@ -52,7 +59,7 @@ class Cosine:
     """
 
 
-Score = Literal["logit", "probability"] | Neuron | Channel | Cosine
+Score = Literal["logit", "probability"] | Neuron | Channel | Whole | Cosine
 
 
 def describe_score(score: Score) -> str:
@@ -60,8 +67,8 @@ def describe_score(score: Score) -> str:
     if isinstance(score, Neuron):
         at = "" if score.position is None else f" at {','.join(map(str, score.position))}"
         return f"neuron of {score.layer}{at}"
-    if isinstance(score, Channel):
-        return f"channel of {score.layer}"
+    if isinstance(score, Channel | Whole):
+        return f"{'channel' if isinstance(score, Channel) else 'all'} of {score.layer}"
     return "cosine" if isinstance(score, Cosine) else score
 
 
@@ -74,11 +81,13 @@ def write_scores(score: Score, tape: Tape, classifier: Classifier) -> Tensor:
     """
     if isinstance(score, Cosine):
         return _cosine(tape, classifier)
-    if isinstance(score, Neuron | Channel):
+    if isinstance(score, Neuron | Channel | Whole):
         layer = find_layer(classifier.model.graph, score.layer, classifier.image)
         return _channels(tape.read(layer.value), layer, score)
     if score not in ("logit", "probability"):
-        raise ExportError(f"The score is 'logit', 'probability', a Neuron, a Channel or Cosine(), not {score!r}.")
+        raise ExportError(
+            f"The score is 'logit', 'probability', a Neuron, a Channel, Whole(layer) or Cosine(), not {score!r}."
+        )
     return class_scores(tape.read(classifier.output if score == "probability" else classifier.score), classifier.batch)
 
 
@@ -86,7 +95,7 @@ def count_scores(score: Score, classifier: Classifier) -> int | None:
     """How many scores there are to choose from: classes, channels, one comparison; None where it is open."""
     if isinstance(score, str):
         return classifier.classes
-    if isinstance(score, Cosine):
+    if isinstance(score, Cosine | Whole):
         return 1
     layer = find_layer(classifier.model.graph, score.layer, classifier.image)
     return layer.dims[layer.channel_axis]
@@ -116,8 +125,12 @@ def strongest(values: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     return op.Squeeze(op.GatherElements(rows, place, axis=2), [2]), op.Squeeze(place, [2])
 
 
-def _channels(values: Tensor, layer: Layer, score: Neuron | Channel) -> Tensor:
+def _channels(values: Tensor, layer: Layer, score: Neuron | Channel | Whole) -> Tensor:
     axes = layer.spatial_axes
+    if isinstance(score, Whole):
+        flat = op.Reshape(values, [0, -1])
+        square: Tensor = op.ReduceMean(flat * flat, [1], keepdims=1)
+        return square
     if isinstance(score, Channel):
         mean: Tensor = op.ReduceMean(values, axes, keepdims=0) if axes else values
         return mean

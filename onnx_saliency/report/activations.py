@@ -1,9 +1,10 @@
-"""What `top-activations` leaves in a folder: pages and contact sheets of projections beside patches, and the numbers."""
+"""What `top-activations` leaves in a folder: pages and sheets of projections beside patches, and the numbers."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onnx_saliency.activations import Activation, ActivationSearch, ChannelTop
+from onnx_saliency.activations import COUNT, Activation, ActivationSearch, ChannelTop
 from onnx_saliency.report.colour import signed
 from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_text
 from onnx_saliency.report.page import Figure, Gallery, Section, page
 from onnx_saliency.report.results import as_text
-from onnx_saliency.report.sheet import Tile, contact_sheet, fitted
+from onnx_saliency.report.sheet import PAPER, Tile, contact_sheet, fitted
 
 _ON_PAGE = 32  # channels; a page of more is slow to open
 _ACROSS = 2  # channels in a row of a contact sheet
-_TILE = 240
-_GAP = 4
-_PAPER = 250
+_GRID = 248  # pixels across of one grid of a contact sheet
+_GAP, _BETWEEN = 4, 12  # pixels between pictures, and between projections and patches
+_SAME_SHAPE = 0.1  # a patch is cut at whole pixels, and so never quite of the projection's shape
+_ENLARGED = 3  # so that pixels stretched to whole ones stay alike
 _SHEETS = re.compile(r"sheet(-[0-9]+)?\.png")
 
 
@@ -90,15 +92,18 @@ class ActivationPages:
         title = f"What {self._search.layer} answers to"
         sections = [_section(top, self._search) for top in self._tops]
         write_text(self._folder / f"index{number}.html", page(title, intro, sections))
-        write_image(self._folder / f"sheet{number}.png", activation_sheet(self._tops))
+        write_image(self._folder / f"sheet{number}.png", activation_sheet(self._tops, self._search.count))
         self._tops = []
 
 
-def activation_sheet(tops: list[ChannelTop], *, across: int = _ACROSS, tile_size: int = _TILE) -> Image.Image:
-    """Projections beside patches of each channel, `across` channels a row (Zeiler & Fergus 2013, figure 2)."""
-    cells = [_tiles(top) for top in tops]
-    rows = [[tile for cell in cells[i : i + across] for tile in cell] for i in range(0, len(cells), across)]
-    return contact_sheet(rows, tile_size=tile_size)
+def activation_sheet(tops: Sequence[ChannelTop], count: int = COUNT, *, across: int = _ACROSS) -> Image.Image:
+    """Projections beside patches of each channel, `across` channels a row (Zeiler & Fergus 2013, figure 2).
+
+    count: how many pictures a channel has room for.
+    """
+    tiles = [_tile(top, _columns(count)) for top in tops]
+    rows = [tiles[i : i + across] for i in range(0, len(tiles), across)]
+    return contact_sheet(rows, tile_size=2 * _GRID + _BETWEEN)
 
 
 def is_sheet(path: Path, folder: Path) -> bool:
@@ -120,31 +125,54 @@ def _row(top: ChannelTop) -> dict[str, Any]:
 
 
 def _section(top: ChannelTop, search: ActivationSearch) -> Section:
-    columns = math.ceil(math.sqrt(search.count))
-    shown = top.activations
+    shown, columns = top.activations, _columns(search.count)
     galleries = [
-        Gallery([Figure(signed(each.projection), _caption(each)) for each in shown], "projections", columns),
+        Gallery([Figure(_drawn(each), _caption(each)) for each in shown], "projections", columns),
         Gallery([Figure(each.patch, _caption(each)) for each in shown], "what the neuron sees", columns),
     ]
-    lead = "" if len(shown) == search.count else f"Active in {len(shown)} of the {search.seen} pictures."
-    facts = [(as_text(Path(each.image).name), _place(each)) for each in shown]
-    return Section(f"Channel {top.channel}", galleries if shown else [], facts=facts, lead=lead)
+    few = (
+        ""
+        if len(shown) == min(search.count, search.seen)
+        else f" Active in {len(shown)} of the {search.seen} pictures."
+    )
+    lead = f"{_range(top)}, strongest in {as_text(Path(shown[0].image).name)}.{few}" if shown else few
+    return Section(f"Channel {top.channel}", galleries if shown else [], lead=lead.strip())
 
 
-def _tiles(top: ChannelTop) -> list[Tile]:
-    shown = top.activations
-    columns = max(1, math.ceil(math.sqrt(len(shown))))
-    values = f"{shown[0].value:.3g} to {shown[-1].value:.3g}" if shown else "active in no picture"
-    return [
-        Tile(_mosaic([signed(each.projection) for each in shown], columns), f"channel {top.channel}", values),
-        Tile(_mosaic([each.patch for each in shown], columns)),
-    ]
+def _columns(count: int) -> int:
+    return math.ceil(math.sqrt(count))
+
+
+def _range(top: ChannelTop) -> str:
+    return f"{top.activations[0].value:.3g} to {top.activations[-1].value:.3g}"
+
+
+def _tile(top: ChannelTop, columns: int) -> Tile:
+    title = f"channel {top.channel}"
+    if not top.activations:
+        return Tile(_mosaic([], columns), title, "active in no picture")
+    both = [[_drawn(each) for each in top.activations], [each.patch for each in top.activations]]
+    left, right = (_mosaic(pictures, columns) for pictures in both)
+    between = np.full((len(left), _BETWEEN, 3), PAPER, np.uint8)
+    return Tile(np.concatenate([left, between, right], axis=1), title, _range(top))
+
+
+def _drawn(each: Activation) -> npt.NDArray[np.uint8]:
+    """The projection in the shape of its patch: preprocessing that squashes changes it."""
+    pixels = signed(each.projection)
+    (height, width), (patch_height, patch_width) = pixels.shape[:2], each.patch.shape[:2]
+    stretch = (patch_width / patch_height) / (width / height)
+    if abs(stretch - 1) < _SAME_SHAPE:
+        return pixels
+    size = (round(_ENLARGED * width * stretch), _ENLARGED * height)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST))
 
 
 def _mosaic(pictures: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
-    """Pictures in a square grid, each fitted into its cell with its shape kept: uint8 (_TILE, _TILE, 3)."""
-    cell = (_TILE + _GAP) // columns - _GAP
-    joined = Image.new("RGB", (_TILE, _TILE), (_PAPER,) * 3)
+    """Pictures in a grid of `_GRID` pixels across, each fitted into its square with its shape kept."""
+    cell = (_GRID + _GAP) // columns - _GAP
+    rows = max(1, math.ceil(len(pictures) / columns))
+    joined = Image.new("RGB", (_GRID, rows * (cell + _GAP) - _GAP), PAPER)
     for index, pixels in enumerate(pictures):
         picture = fitted(pixels, cell)
         y, x = (step * (cell + _GAP) for step in divmod(index, columns))

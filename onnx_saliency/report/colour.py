@@ -25,6 +25,7 @@ colour-blind. The hue only travels one way, violet to yellow."""
 
 
 _GREY = 127.5
+_QUANTILE = 0.99  # of what is not 0: a few large values would leave the others grey
 
 
 def heat(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
@@ -38,15 +39,16 @@ def heat(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
 
 
 def signed(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """A signed picture with grey as 0, its contrast stretched to its own largest value: uint8 RGB (H, W, 3).
+    """A signed picture with grey as 0, its contrast stretched to its own values but for few: uint8 RGB (H, W, 3).
 
     values: (H, W, 3), a sign for each colour, or (H, W, 1) or (H, W); NaN counts as 0.
     Source: the projections of Zeiler & Fergus 2013, figure 2.
     """
     finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
     colours = finite[:, :, None] if finite.ndim == 2 else finite
-    largest = np.abs(colours).max(initial=0.0)
-    shown = _GREY + _GREY * colours / (largest or 1.0)
+    sizes = np.abs(colours[colours != 0])
+    largest = float(np.quantile(sizes, _QUANTILE)) if sizes.size else 1.0
+    shown = _GREY + _GREY * np.clip(colours / largest, -1, 1)
     pixels: npt.NDArray[np.uint8] = np.rint(np.broadcast_to(shown, (*shown.shape[:2], 3))).astype(np.uint8)
     return pixels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +59,18 @@ def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) ->
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with _replacing(path) as file:
         picture.convert("RGB").save(file, format=kind, **options)
+
+
+def write_animation(path: str | Path, frames: Sequence[npt.NDArray[np.uint8]], *, seconds: float = 4.0) -> None:
+    """Write frames (H, W, 3) as a GIF that runs for `seconds`, rests on the last one and begins again.
+
+    Raises OutputError as `write_bytes` does.
+    """
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    each = max(20, round(1000 * seconds / len(frames)))
+    durations = [each] * len(others) + [1500]
+    with _replacing(Path(path)) as file:
+        first.save(file, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

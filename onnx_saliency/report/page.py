@@ -103,13 +103,12 @@ def _section(section: Section) -> str:
     bars = f'<div class="bars">\n{"".join(_bar(bar) for bar in section.bars)}</div>\n' if section.bars else ""
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in section.facts)
     facts = f"<table>\n{rows}</table>\n" if section.facts else ""
+    details = f'<div class="details">\n{bars}{facts}</div>\n' if bars or facts else ""
     return f"""<section>
 <h2>{escape(section.title)}</h2>
 {lead}<div class="figures">
 {figures}</div>
-<div class="details">
-{bars}{facts}</div>
-</section>
+{details}</section>
 """
 
 

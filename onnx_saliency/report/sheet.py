@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_PAPER = (250, 250, 248)
+PAPER = (250, 250, 248)
 _INK = (28, 30, 36)
 _FAINT = (112, 116, 126)
 _ELLIPSIS = "..."
@@ -41,7 +41,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], *, tile_size: int = 320) -> Im
     caption_font = ImageFont.load_default(size=max(8, tile_size // 24))
     bands = [_row_height(row, tile_size) + _text_height(row, title_font, caption_font) for row in rows]
     width = 2 * margin + columns * tile_size + (columns - 1) * gap
-    sheet = Image.new("RGB", (width, 2 * margin + sum(bands) + (len(rows) - 1) * gap), _PAPER)
+    sheet = Image.new("RGB", (width, 2 * margin + sum(bands) + (len(rows) - 1) * gap), PAPER)
     draw = ImageDraw.Draw(sheet)
     top = margin
     for row, band in zip(rows, bands, strict=True):

@@ -14,6 +14,7 @@ from onnx_saliency.backward import is_expanded
 from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
+from onnx_saliency.exporter.ascent.image import KEYS
 from onnx_saliency.exporter.ascent.step import IMAGE, KEY, PARAMETERS, SCORES, SLOPE, STEP, TARGET
 from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
@@ -22,10 +23,13 @@ from onnx_saliency.images import Labels, Preprocess
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
 from onnx_saliency.runtime import Iteration, Session
 
-_RESCUE = 0.01
-"""Standard deviation of the start of an image whose gradient is zero at the zero image."""
+_RESCUES = (0.01, 0.1, 0.5)
+"""Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""
 
-Progress = Callable[[int, int, npt.NDArray[np.float32]], None]
+Progress = Callable[[int, int, int, float], None]
+"""Told after some steps: images finished before, step, steps, mean score of those under way."""
+
+_TOLD_EVERY = 8  # steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,7 @@ class ClassModel:
         recipe: what was done.
         seed: of all random numbers.
         steps: how many steps were taken; fewer than the recipe's where it was interrupted.
+        frames: uint8 (F, K, H, W, 3), pictures of the way up, if they were asked for.
         notes: what should be known of single images.
         labels: names of the classes, None where none are known.
         provider: what the network ran on.
@@ -55,6 +60,7 @@ class ClassModel:
     recipe: Recipe
     seed: int
     steps: int
+    frames: npt.NDArray[np.uint8]
     notes: tuple[str, ...] = ()
     labels: Labels | None = None
     provider: str = "cpu"
@@ -82,9 +88,11 @@ def class_model(
     recipe: str | Recipe = "paper",
     seed: int = 0,
     score: Score | None = None,
+    against: int | None = None,
+    frames: int = 0,
     size: int | tuple[int, int] | None = None,
     batch_size: int = 16,
-    preprocess: Preprocess | str | None = None,
+    preprocess: Preprocess | str | Callable[[Preprocess], Preprocess] | None = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     input: str | None = None,
     output: str | None = None,
@@ -104,17 +112,20 @@ def class_model(
         recipe: "paper", "modern", or a `Recipe`.
         seed: of starts and views.
         score: None maximises what the recipe says, the logit; a `Neuron` or a `Channel` of a layer is maximised
-            instead, and `classes` are then channels.
+            instead, and `classes` are then channels; `Whole` takes 0, as often as images are wanted.
+        against: a class whose score is subtracted: what speaks for a class and not for this one.
+        frames: how many pictures of the way up are kept.
         size: height and width, for networks that take any; None takes that of the preprocessing.
         batch_size: images at once; halved where memory does not suffice.
-        preprocess: how pixels become network input, whose mean is added at the end; None takes what the model stores.
+        preprocess: how pixels become network input, whose mean is added at the end; None takes what the model stores,
+            a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
         providers: "cuda", "cpu" or ONNX Runtime's names, best first; None takes CUDA where it works.
         threads: threads within an operator.
         feeds: values of the model's other inputs.
-        progress: called after steps with the number of images finished before, the step, and the scores (K,).
+        progress: told how far it is; scores are copied to the host for that, and for nothing else.
 
     Raises:
         ModelError: the model cannot be read, differentiated or run.
@@ -131,17 +142,21 @@ def class_model(
     source = load(model)
     classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
     stored = read_metadata(classifier.model.metadata_props)
-    preparation, _ = choose_preprocess(preprocess, stored, classifier.size)
+    given = None if callable(preprocess) else preprocess
+    preparation, _ = choose_preprocess(given, stored, classifier.size)
+    preparation = preprocess(preparation) if callable(preprocess) else preparation
     names = choose_labels(labels, stored, classifier.classes)
     sides = _size(classifier, size, preparation)
     range_ = _range(preparation, classifier)
-    step = build_step(classifier, recipe, range_, sides, score=score or recipe.score, seed=seed)
+    step = build_step(classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed)
     targets = _targets(classes, names, step.width, of_classes=score is None)
     session = Session(step.model, providers=providers, threads=threads)
     judge = Session(score_model(source, input=input, output=output), providers=providers, threads=threads)
     others = {name: np.asarray(value, session.dtype(name)) for name, value in (feeds or {}).items()}
 
-    ascent = _Ascent(session, step, recipe, seed, others, progress)
+    if against is not None:
+        _check_classes([against], step.width, of_classes=score is None)
+    ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
     fixed = classifier.batch
     found = ascent.run(targets, fixed or batch_size, fixed=fixed is not None)
     inputs = np.concatenate([part.image for part in found])
@@ -155,6 +170,7 @@ def class_model(
         recipe=recipe,
         seed=seed,
         steps=min(part.steps for part in found),
+        frames=np.concatenate([to_pictures(part.frames, range_, classifier.channel_axis) for part in found], axis=1),
         notes=tuple(ascent.notes),
         labels=names,
         provider=session.provider,
@@ -162,8 +178,11 @@ def class_model(
 
 
 def to_pictures(inputs: npt.NDArray[Any], range_: Range, channel_axis: int) -> npt.NDArray[np.uint8]:
-    """Network input as pictures to look at, uint8 (K, H, W, 3): the mean image added, what lies outside cut off."""
-    images = np.moveaxis(inputs.astype(np.float64), channel_axis, -1)
+    """Network input (..., N, C, H, W) or NHWC as pictures to look at, uint8 (..., N, H, W, 3).
+
+    The mean image is added, and what lies outside 0..255 is cut off.
+    """
+    images = np.moveaxis(inputs.astype(np.float64), channel_axis - 4, -1)
     pixels = images * range_.std + range_.mean
     pixels = pixels[..., ::-1] if range_.reverse else pixels
     pictures: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
@@ -176,6 +195,7 @@ class _Part:
 
     image: npt.NDArray[Any]
     history: npt.NDArray[np.float32]
+    frames: npt.NDArray[Any]
     steps: int
 
 
@@ -189,10 +209,11 @@ class _Ascent:
         recipe: Recipe,
         seed: int,
         others: Mapping[str, npt.NDArray[Any]],
+        frames: int,
         progress: Progress | None,
     ) -> None:
         self.session, self.step, self.recipe, self.seed = session, step, recipe, seed
-        self.others, self.progress = others, progress
+        self.others, self.frames, self.progress = others, frames, progress
         self.notes: list[str] = []
 
     def run(self, targets: npt.NDArray[np.int64], batch: int, *, fixed: bool) -> list[_Part]:
@@ -218,23 +239,19 @@ class _Ascent:
     def _batch(self, targets: npt.NDArray[np.int64], width: int, done: int) -> _Part:
         filled = np.resize(targets, width)  # a model of a fixed batch gets its last one filled up with copies
         states = self._start(filled, self.recipe.noise)
-        constants = {TARGET: filled, KEY: filled, **self.others}
+        constants = {TARGET: filled, KEY: _keys(filled), **self.others}
+        self._rescue(states, constants, filled, len(targets))
         iteration = Iteration(self.session, states, constants)
-        (slope,) = iteration.outputs([SLOPE])
-        dead = [k for k in range(len(targets)) if not slope[k] > 0]
-        if dead:
-            rescued = self._start(filled, _RESCUE)[PARAMETERS]
-            states[PARAMETERS][dead] = rescued[dead]
-            iteration = Iteration(self.session, states, constants)
-            self.notes.append(
-                f"Class {', '.join(str(targets[k]) for k in dead)}: the gradient is zero at the zero image, so the "
-                f"ascent began from noise of standard deviation {_RESCUE}."
-            )
+        frames = []
+        kept = {round(each) for each in np.linspace(0, self.recipe.steps, self.frames)}
         try:
             for number in range(self.recipe.steps):
+                if number in kept:
+                    frames += iteration.outputs([IMAGE])
                 iteration.step()
-                if self.progress is not None:
-                    self.progress(done, number + 1, iteration.read(SCORES)[: len(targets), number])
+                if self.progress is not None and number % _TOLD_EVERY == 0:
+                    score = float(iteration.read(SCORES)[: len(targets), number].mean())
+                    self.progress(done, number + 1, self.recipe.steps, score)
         except KeyboardInterrupt:
             pass  # what was made so far is what is asked for
         (image,) = iteration.outputs([IMAGE])
@@ -242,7 +259,42 @@ class _Ascent:
         history[:, iteration.steps :] = np.nan
         if not np.isfinite(image[: len(targets)]).all():
             raise ModelError("The network computes NaN or infinity on the way up: no image was found. Lower the rate.")
-        return _Part(image[: len(targets)], history, iteration.steps)
+        frames += [image] if self.recipe.steps in kept else []
+        stack = np.stack(frames)[:, : len(targets)] if frames else np.empty((0, len(targets), *image.shape[1:]))
+        return _Part(image[: len(targets)], history, stack, iteration.steps)
+
+    def _rescue(
+        self,
+        states: dict[str, npt.NDArray[Any]],
+        constants: Mapping[str, npt.NDArray[Any]],
+        targets: npt.NDArray[np.int64],
+        count: int,
+    ) -> None:
+        """Let images whose gradient is zero at their start begin from noise, and say so."""
+        dead = self._dead(states, constants)[:count]
+        for noise in _RESCUES:
+            if not dead.any():
+                return
+            tried, states[PARAMETERS] = dead, states[PARAMETERS].copy()
+            states[PARAMETERS][:count][tried] = self._start(targets, noise)[PARAMETERS][:count][tried]
+            dead = self._dead(states, constants)[:count]
+            if rescued := list(targets[:count][tried & ~dead]):
+                self.notes.append(
+                    f"Dead start: at {', '.join(map(str, rescued))} the gradient is zero where the ascent should begin, "
+                    f"so it began from noise of standard deviation {noise}."
+                )
+        if dead.any():
+            lost = ", ".join(map(str, targets[:count][dead]))
+            self.notes.append(
+                f"Dead start: at {lost} the gradient is zero, from noise too; the image is no class model."
+            )
+
+    def _dead(
+        self, states: Mapping[str, npt.NDArray[Any]], constants: Mapping[str, npt.NDArray[Any]]
+    ) -> npt.NDArray[np.bool_]:
+        (slope,) = Iteration(self.session, states, constants).outputs([SLOPE])
+        dead: npt.NDArray[np.bool_] = ~(slope > 0)
+        return dead
 
     def _start(self, targets: npt.NDArray[np.int64], noise: float) -> dict[str, npt.NDArray[Any]]:
         """The first value of each state; an image's noise depends on the seed and its class alone."""
@@ -251,10 +303,20 @@ class _Ascent:
             full = [len(targets) if isinstance(dim, str) else dim for dim in shape]
             states[name] = np.zeros(full, np.int64 if name == STEP else self.session.dtype(name))
         if noise:
-            for k, target in enumerate(targets):
-                draw = np.random.default_rng([self.seed, int(target)]).standard_normal(states[PARAMETERS].shape[1:])
+            for k, key in enumerate(_keys(targets)):
+                draw = np.random.default_rng([self.seed, int(key)]).standard_normal(states[PARAMETERS].shape[1:])
                 states[PARAMETERS][k] = noise * draw
         return states
+
+
+def _keys(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Which random numbers an image gets: those of its target, whatever the batch; others for each repetition of it."""
+    seen: dict[int, int] = {}
+    keys = []
+    for target in targets:
+        seen[int(target)] = seen.get(int(target), -1) + 1
+        keys.append((int(target) + 7919 * seen[int(target)]) % KEYS)
+    return np.array(keys, np.int64)
 
 
 def _is_about_memory(error: ModelError) -> bool:
@@ -307,12 +369,16 @@ def _targets(
             numbers.append(labels.index(item))
         else:
             numbers.append(int(item))
+    _check_classes(numbers, width, of_classes=of_classes)
+    return np.array(numbers, np.int64)
+
+
+def _check_classes(numbers: Sequence[int], width: int | None, *, of_classes: bool) -> None:
     beyond = sorted({number for number in numbers if number < 0 or (width is not None and number >= width)})
     if beyond:
         kind = "classes" if of_classes else "channels"
         known = f"{kind} count from 0" if width is None else f"there are {width} {kind}, 0 to {width - 1}"
         raise TargetError(f"No {kind[:-2] if of_classes else 'channel'} {', '.join(map(str, beyond))}: {known}.")
-    return np.array(numbers, np.int64)
 
 
 def _logits(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnx_saliency.report.page import Bar, Figure, Section, page
+from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page
 
 VOID = {"meta", "img"}
 NASTY = """<script>alert("x")</script> & 'quotes' "double" </title></style>"""
@@ -152,6 +152,15 @@ def test_the_explained_class_is_marked():
         attrs["class"] for attrs in Reader(page("t", "", [example()])).all("div") if "bar" in attrs["class"].split()
     ]
     assert bars == ["bar explained", "bar"]
+
+
+def test_a_gallery_says_its_pictures_when_pointed_at():
+    gallery = Gallery([Figure(picture(9, 9, i), f"{i} {NASTY}") for i in range(4)], "all of them", columns=2)
+    reader = Reader(page("t", "", [Section("s", [gallery])]))
+    assert [attrs["title"] for attrs in reader.all("img")] == [f"{i} {NASTY}" for i in range(4)]
+    assert [attrs["alt"] for attrs in reader.all("img")] == [f"{i} {NASTY}: s" for i in range(4)]
+    assert reader.text[-1] == "all of them"
+    assert "--columns: 2" in next(attrs["style"] for attrs in reader.all("div") if attrs["class"] == "gallery")
 
 
 def test_light_and_dark_and_phones():

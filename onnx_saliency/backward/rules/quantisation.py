@@ -45,7 +45,7 @@ def quantize_linear(n: Call, dq: Tensor) -> Gradients:
     s = along(real(n.input(1)), n.x, **where)
     z = None if n.optional(2) is None else along(real(n.input(2)), n.x, **where)
     dtype = n.node.outputs[0].dtype or ir.DataType.UINT8
-    if is_result(n.node.outputs[0]):
+    if is_result(n.node.outputs[0]) or not n.holds_back:
         return dq / s
     x = _before_rounding(n, s)
     passes = strictly_within(n.y_real, s, z, dtype) if x is None else within(rounded(x, s, z, dtype), dtype)
@@ -182,7 +182,7 @@ def _through_rounding(f: Real, dq: Tensor) -> Tensor:
     if s is None:
         return dq
     dtype = f.node.outputs[0].dtype or ir.DataType.UINT8
-    if is_result(f.node.outputs[0]):
+    if is_result(f.node.outputs[0]) or not f.code.holds_back:
         return dq / s
     if f.is_sum:
         passes = strictly_within(f.y, s, f.output_zero_point, dtype)

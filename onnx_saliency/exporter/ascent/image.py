@@ -54,7 +54,7 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
         return parameters
     (channels, height, width), dtype = _sizes(parameters), parameters.dtype.numpy()
     rows, columns = fourier_basis(height), fourier_basis(width)
-    spectrum = parameters * (amplitudes(height, width) * _GAIN).astype(dtype)
+    spectrum = parameters * (amplitudes(height, width, recipe.decay) * _GAIN).astype(dtype)
     waves = op.MatMul(op.MatMul(rows.T.astype(dtype), spectrum), columns.astype(dtype))
     if recipe.decorrelate and channels == 3:
         mixing = (_COLOURS / np.linalg.norm(_COLOURS, axis=0).max())[:: -1 if reverse else 1]
@@ -75,12 +75,13 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
         opset: of the graph, as GridSample calls one thing by two names.
     """
     _, height, width = _sizes(image)
-    if recipe.blur:
-        left = 1 - op.Cast(step, to=image.dtype) * (1 / recipe.steps)
-        image = op.MatMul(op.MatMul(_blur(height, left * recipe.blur), image), _blur(width, left * recipe.blur))
+    if recipe.blur or recipe.blur_end:
+        done = op.Cast(step, to=image.dtype) * (1 / max(recipe.steps - 1, 1))
+        sigma = done * (recipe.blur_end - recipe.blur) + recipe.blur
+        image = op.MatMul(op.MatMul(_blur(height, sigma), image), _blur(width, sigma))
     if not recipe.is_viewed:
         return image
-    draw = [uniform(key * _DRAWS + i + step * (_DRAWS * _KEYS), seed) * 2.0 - 1.0 for i in range(_DRAWS)]
+    draw = [uniform(key * _DRAWS + i + step * (_DRAWS * KEYS), seed) * 2.0 - 1.0 for i in range(_DRAWS)]
     angle = op.Unsqueeze(draw[0], [1]) * math.radians(recipe.rotate)
     shrink = op.Exp(op.Unsqueeze(draw[1], [1]) * -math.log(recipe.scale))
     cos, sin = op.Cos(angle) * shrink, op.Sin(angle) * shrink
@@ -98,7 +99,8 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
 
 
 _DRAWS = 4  # random numbers of a view: angle, size, two moves
-_KEYS = 1 << 16  # more than classes
+KEYS = 1 << 16
+"""Keys are below this; more than there are classes."""
 
 
 def write_input(image: Tensor, recipe: Recipe, range_: Range) -> Tensor:
@@ -134,11 +136,15 @@ def fourier_basis(length: int) -> npt.NDArray[np.float64]:
     return np.stack([row / np.linalg.norm(row) for row in rows[:length]])
 
 
-def amplitudes(height: int, width: int) -> npt.NDArray[np.float64]:
-    """1 / frequency of each product of a row's and a column's wave, (H, W): how strong waves are in photographs."""
+def amplitudes(height: int, width: int, decay: float = 1.0) -> npt.NDArray[np.float64]:
+    """1 / frequency^decay of each product of a row's and a column's wave, (H, W); 1 is how photographs are made.
+
+    The slowest wave has the same amplitude whatever the decay.
+    """
     down, across = ((np.arange(side) + 1) // 2 / side for side in (height, width))
     frequency = np.hypot(down[:, None], across[None])
-    amplitude: npt.NDArray[np.float64] = 1 / np.maximum(frequency, 1 / max(height, width))
+    lowest = 1 / max(height, width)
+    amplitude: npt.NDArray[np.float64] = (lowest / np.maximum(frequency, lowest)) ** decay / lowest
     return amplitude
 
 

@@ -27,13 +27,17 @@ class Recipe:
         l2: the paper's λ, for J.
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
         score: "logit", as in the paper, or "probability", to see why not.
-        fourier: the image is the sum of sines and cosines of amplitudes 1 / frequency, through a sigmoid, so that it
-            stays within 0..255 (Olah et al. 2017); else its pixels themselves.
+        fourier: the image is a sum of sines and cosines, through a sigmoid, so that it stays within 0..255 (Olah et al.
+            2017); else its pixels themselves.
+        decay: their amplitudes are 1 / frequency to this power: the higher, the smoother the image.
         decorrelate: colours are mixed as natural images mix them (Olah et al. 2017).
         jitter: views are moved by up to this fraction of the side.
         scale: views are enlarged by up to this factor, or made smaller by as much.
         rotate: views are turned by up to this many degrees.
-        blur: standard deviation in pixels of a Gaussian on the image, at the first step; it falls to 0 at the last.
+        blur: standard deviation in pixels of a Gaussian on what the network sees, at the first step.
+        blur_end: the same at the last step; between them it changes evenly.
+        diversity: of images of one layer, how much they are kept apart: the mean cosine between Gram matrices of
+            the layer is subtracted, times this (Olah et al. 2017).
         noise: standard deviation of the start, of the parameters; 0 starts from the zero image, as in the paper.
 
     Raises:
@@ -48,11 +52,14 @@ class Recipe:
     tv: float = 0.0
     score: Literal["logit", "probability"] = "logit"
     fourier: bool = False
+    decay: float = 1.0
     decorrelate: bool = False
     jitter: float = 0.0
     scale: float = 1.0
     rotate: float = 0.0
     blur: float = 0.0
+    blur_end: float = 0.0
+    diversity: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -61,7 +68,7 @@ class Recipe:
             wrong.append(f"steps is 1 or more, not {self.steps}")
         if not (math.isfinite(self.rate) and self.rate > 0):
             wrong.append(f"rate is above 0, not {self.rate}")
-        for name in ("l2", "tv", "jitter", "rotate", "blur", "noise"):
+        for name in ("l2", "tv", "decay", "jitter", "rotate", "blur", "blur_end", "diversity", "noise"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 wrong.append(f"{name} is 0 or more, not {value}")

@@ -5,7 +5,7 @@ arg max_I S_c(I) − λ ‖I‖²     (paper, section 2)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,9 @@ from onnx_saliency.errors import ModelError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.ascent.image import Range, write_image, write_input, write_view
 from onnx_saliency.exporter.ascent.recipe import Recipe
-from onnx_saliency.exporter.objective import Score, count_scores, one_hot, write_scores
+from onnx_saliency.exporter.layers import Layer, find_layer
+from onnx_saliency.exporter.objective import Channel, Neuron, Score, Whole, count_scores, write_scores
+from onnx_saliency.exporter.objective import seed as choose
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.shapes import infer_shapes
 
@@ -49,6 +51,7 @@ def build_step(
     size: tuple[int, int],
     *,
     score: Score = "logit",
+    against: int | None = None,
     seed: int = 0,
 ) -> Step:
     """Turn `classifier.model`, in place, into one step of the ascent.
@@ -59,6 +62,7 @@ def build_step(
         range_: how pixels lie in the network's input.
         size: height and width of the image, where the network leaves them open.
         score: of which the input `target` picks one for each image: a class, or a neuron or channel of a layer.
+        against: a class whose score is subtracted.
         seed: of the random views.
 
     Raises:
@@ -88,13 +92,20 @@ def build_step(
     _prepend(graph, tape)
     infer_shapes(model)
 
+    classifier = replace(classifier, image=seen.value)  # what the network sees now
     scores = write_scores(score, tape, classifier)
+    penalties = [] if penalty is None else [penalty]
+    if recipe.diversity and isinstance(score, Neuron | Channel | Whole):
+        layer = find_layer(graph, score.layer, parameters)
+        penalties.append(_likeness(tape.read(layer.value), layer) * recipe.diversity)
     move_into(graph, tape)
     infer_shapes(model)
-    picked = one_hot(scores, Tensor(tape, target))
+    chosen = Tensor(tape, target)
+    other = None if against is None else tape.constant(np.array([against]))
+    picked = choose(scores, chosen, other)
     seeds = {scores.value: picked}
-    if penalty is not None:
-        seeds[penalty.value] = op.Expand(np.array(-1.0, dtype.numpy()), op.Shape(penalty))
+    for each in penalties:
+        seeds[each.value] = op.Expand(np.array(-1.0, dtype.numpy()), op.Shape(each))
     (gradient,) = backward(graph, tape, seeds, [parameters])
     if gradient is None:
         raise ModelError(
@@ -154,6 +165,19 @@ def _penalty(j: Tensor, recipe: Recipe) -> Tensor | None:
         slopes = op.Slice(j, [1], [np.iinfo(np.int64).max], [axis]) - op.Slice(j, [0], [-1], [axis])
         terms.append(op.ReduceSum(op.Abs(slopes), [1, 2, 3], keepdims=0) * recipe.tv)
     return op.Sum(*terms) if terms else None
+
+
+def _likeness(values: Tensor, layer: Layer) -> Tensor:
+    """Σ_{j ≠ k} cos(G_j, G_k) / (K − 1), G_k = A_k A_kᵀ the Gram matrix of an image's channels: [K]."""
+    order = [0, layer.channel_axis, *layer.spatial_axes]
+    rows = op.Reshape(op.Transpose(values, perm=order), [0, 0, -1] if layer.spatial_axes else [0, 0, 1])
+    gram = op.Reshape(op.MatMul(rows, op.Transpose(rows, perm=[0, 2, 1])), [0, -1])
+    tiny = np.array(1e-12, values.dtype.numpy())
+    unit = gram / op.Max(op.Sqrt(op.ReduceSum(gram * gram, [1], keepdims=1)), tiny)
+    cosines = op.MatMul(unit, op.Transpose(unit, perm=[1, 0]))
+    others = op.Cast(op.Max(op.Shape(values, end=1) - 1, np.array([1])), to=values.dtype)
+    likeness: Tensor = (op.ReduceSum(cosines, [1], keepdims=0) - 1.0) / others
+    return likeness
 
 
 def _as_input(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> Tensor:

@@ -53,10 +53,11 @@ class Scene:
         original = self.classifier.image
         stand_in = _as_input(image, original)
         given = {original: stand_in.value}
+        prefix = f"{tape.prefix}model/"  # names of their own: the model may call a value like one of the tape
         copy = ir.Graph(
             [],
             [],
-            nodes=copy_nodes(_dependent(graph, original, self.scores), given, tape.prefix),
+            nodes=copy_nodes(_dependent(graph, original, self.scores), given, prefix),
             opset_imports=graph.opset_imports,
         )
         scores = given[self.scores]

@@ -1,0 +1,186 @@
+"""`class-model MODEL --class C`: what the network thinks a class looks like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, steps_bar
+from onnx_saliency.errors import SaliencyError
+
+if TYPE_CHECKING:
+    from onnx_saliency.exporter import Score
+    from onnx_saliency.exporter.ascent import Recipe
+
+
+def class_model(
+    model: options.ModelFile,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="C", help="A class, number or name; as often as wanted.")
+    ] = None,
+    all_classes: Annotated[bool, typer.Option("--all", help="All classes of the model.")] = False,
+    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
+        "class-models"
+    ),
+    recipe: Annotated[str, typer.Option(help="paper (section 2) or modern.")] = "paper",
+    steps: Annotated[int | None, typer.Option(help="How many steps.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Length of a step.")] = None,
+    l2: Annotated[float | None, typer.Option("--lambda", help="Weight of the squared norm.")] = None,
+    tv: Annotated[float | None, typer.Option(help="Weight of total variation.")] = None,
+    jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
+    rotate: Annotated[float | None, typer.Option(help="Views turned by up to this many degrees.")] = None,
+    blur: Annotated[float | None, typer.Option(help="Gaussian blur at the start, in pixels; it falls to 0.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Standard deviation of the start.")] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="How much images of one layer are kept apart, with --layer.")
+    ] = None,
+    score: Annotated[str | None, typer.Option(help="logit or probability. Default: the recipe's, the logit.")] = None,
+    against: Annotated[int | None, typer.Option(help="A class whose score is subtracted.")] = None,
+    layer: options.Layer = None,
+    neuron: Annotated[
+        list[int] | None, typer.Option(help="Channels of --layer, each at its strongest position.", show_default=False)
+    ] = None,
+    channel: Annotated[
+        list[int] | None, typer.Option(help="Channels of --layer, their mean.", show_default=False)
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images of the whole --layer, without --neuron or --channel.")] = 1,
+    size: Annotated[int | None, typer.Option(help="Height and width, for networks that take any size.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
+    animate: Annotated[bool, typer.Option("--animate", help="Also write the way up as an animated picture.")] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
+    ] = None,
+    preprocess: options.Preset = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    channels: options.Channels = None,
+    input: options.Input = None,
+    feed: options.Feeds = None,
+    output: options.Output = None,
+    provider: options.Providers = None,
+    threads: options.Threads = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 16,
+    json: options.Json = False,
+) -> None:
+    """Find the image that the network scores highest for a class: gradient ascent on the image.
+
+    Interrupted, it writes what it has, marked as partial; exit code 1.
+
+    Example: onnx-saliency class-model net.onnx --class 3 --class cat --recipe modern --labels names.txt
+    """
+    from onnx_saliency.report.class_models import ClassModels
+    from onnx_saliency.vision import class_model as make
+
+    targets, of_layer = _targets(classes, layer, neuron, channel, count, all_classes=all_classes)
+    parts = {
+        "steps": steps,
+        "rate": rate,
+        "l2": l2,
+        "tv": tv,
+        "jitter": jitter,
+        "scale": scale,
+        "rotate": rotate,
+        "blur": blur,
+        "noise": noise,
+        "diversity": diversity,
+        "score": score,
+    }
+    chosen = _recipe(recipe, {name: value for name, value in parts.items() if value is not None})
+    results = ClassModels(output_folder)
+    with steps_bar("ascending") as show:
+        found = make(
+            model,
+            targets,
+            recipe=chosen,
+            seed=seed,
+            score=of_layer,
+            against=against,
+            frames=_FRAMES if animate else 0,
+            size=size,
+            batch_size=batch_size,
+            preprocess=lambda base: options.preprocessing(
+                base if preprocess is None else options.preset_like(preprocess, base),
+                resize=None,
+                mean=mean,
+                std=std,
+                channels=channels,
+                size=None,
+            ),
+            labels=labels,
+            input=input,
+            output=output,
+            providers=provider,
+            threads=threads,
+            feeds=options.feeds(feed),
+            progress=show,
+        )
+    rows = results.write(found, model=str(model), of=of_layer)
+    for line in found.notes:
+        note(line)
+    note(f"recipe {found.recipe.name}, {found.steps} steps, seed {seed}, on {found.provider}")
+    if found.partial:
+        fail(f"interrupted after {found.steps} of {found.recipe.steps} steps: the results are partial")
+    if json:
+        print_json({"recipe": found.recipe.name, "seed": seed, "partial": found.partial, "class_models": rows})
+    else:
+        columns = ("class", "score at the start", "at the end", "probability", "file")
+        cells = [
+            (row["label"], f"{row['start']:.2f}", f"{row['end']:.2f}", _percent(row["probability"]), row["file"])
+            for row in rows
+        ]
+        print_table(columns, cells, numbers=columns[1:4])
+        out.print(f"\nAll on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
+    if found.partial:
+        raise typer.Exit(PARTIAL)
+
+
+_FRAMES = 40  # of an animated picture
+
+
+def _percent(probability: float | None) -> str:
+    return "" if probability is None else f"{probability:.1%}"
+
+
+def _targets(
+    classes: list[str] | None,
+    layer: str | None,
+    neuron: list[int] | None,
+    channel: list[int] | None,
+    count: int,
+    *,
+    all_classes: bool,
+) -> tuple[Sequence[int | str] | None, Score | None]:
+    """What is maximised: classes, or channels of a layer, or all of it; None for all classes.
+
+    Raises:
+        SaliencyError: nothing was named, or things that exclude each other.
+    """
+    from onnx_saliency.exporter import Channel, Neuron, Whole
+
+    if layer is None:
+        if neuron or channel:
+            raise SaliencyError("--neuron and --channel choose from a layer: name it with --layer (inspect --layers).")
+        if bool(classes) == all_classes:
+            raise SaliencyError("Name classes with --class C, or take --all of them.")
+        names = None if all_classes else [int(c) if re.fullmatch(r"-?[0-9]+", c) else c for c in classes or ()]
+        return names, None
+    if classes or all_classes or (neuron and channel):
+        raise SaliencyError("Give classes, or --layer with --neuron or --channel or neither, not several of them.")
+    if neuron:
+        return neuron, Neuron(layer)
+    return (channel, Channel(layer)) if channel else ([0] * count, Whole(layer))
+
+
+def _recipe(name: str, parts: dict[str, Any]) -> Recipe:
+    """The recipe called so, with what was given put in."""
+    from onnx_saliency.exporter.ascent import find_recipe
+
+    return replace(find_recipe(name), **parts)
