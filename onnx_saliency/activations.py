@@ -154,7 +154,7 @@ class ActivationSearch:
         self.explainer = Explainer(model, method=chosen, score=Neuron(layer), **options)
         for channel in channels or ():
             self.explainer.check_target(channel)
-        self._channels = None if channels is None else list(dict.fromkeys(channels))
+        self._channels = None if channels is None else list(dict.fromkeys(map(int, channels)))
         self._first = first
         model = score_model(model, Neuron(layer), input=options.get("input"), output=options.get("output"))
         self._session = Session(model, providers=options.get("providers"), threads=options.get("threads"))
@@ -229,8 +229,8 @@ class ActivationSearch:
                     value=float(self._best.values[row, index]),
                     position=tuple(map(int, self._best.positions[row, index])),
                     box=box,
-                    projection=self._in_rgb(projection[rows, columns]),
-                    patch=pictures[i].pixels[box[1] : box[3], box[0] : box[2]],
+                    projection=self._in_rgb(projection[rows, columns]).copy(),  # a part would keep the whole alive
+                    patch=pictures[i].pixels[box[1] : box[3], box[0] : box[2]].copy(),
                 )
             )
         return ChannelTop(channel, tuple(activations))

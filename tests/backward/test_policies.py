@@ -111,6 +111,24 @@ def test_a_quantiser_that_swallowed_one(name, method):
     assert len(explained(model, method).changed) == (method != "gradient")
 
 
+@pytest.mark.parametrize("method", ["gradient", "deconvnet", "guided"])
+def test_a_quantised_operator_that_swallowed_one(method):
+    """QLinearConv, beside the same net with its quantisers written out."""
+    codes = np.random.default_rng(0).integers(100, 156, (4, 3, 1, 1)).astype(np.uint8)
+    weights = {"s": np.float32(0.05), "z": np.uint8(128), "low": np.uint8(0), "w": codes, "m": (256, 5)}
+    begin, end = "q = QuantizeLinear(image, s, z)", "g = Flatten(d) logits = MatMul(g, m)"
+    one = graph(f"{begin} c = QLinearConv(q, s, z, w, s, z, s, low) d = DequantizeLinear(c, s, low) {end}", **weights)
+    apart = graph(
+        f"{begin} x = DequantizeLinear(q, s, z) k = DequantizeLinear(w, s, z) c = Conv(x, k) "
+        f"y = QuantizeLinear(c, s, low) d = DequantizeLinear(y, s, low) {end}",
+        **weights,
+    )
+    explainers = [xs.Explainer(model, method=method, providers=["cpu"]) for model in (one, apart)]
+    assert [len(each.changed) for each in explainers] == ([0, 0] if method == "gradient" else [1, 1])
+    found, expected = (each.explain(images(), 1).gradient for each in explainers)
+    close(found, expected)
+
+
 def test_a_quantiser_that_cuts_elsewhere_is_none():
     values = {"s": np.array(0.05, np.float32), "z": np.array(128, np.uint8), "w": array((3, 3, 1, 1), "w")}
     model = behind("c = Conv(image, w) q = QuantizeLinear(c, s, z) y = DequantizeLinear(q, s, z)", **values)

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from onnx_saliency.images import Preprocess
+
 NAMES = (
     "squeezenet1.0_dc",
     "darknet_tiny",
@@ -55,6 +57,13 @@ def read_pictures(data: Path, name: str, count: int) -> npt.NDArray[np.float32]:
     kind = "cifar10" if model["size"] == 32 else "imagenet_train_sample"
     files = sorted((data / "images" / kind).glob("*.jpg"))
     return np.stack([_read(files[i * len(files) // count], model) for i in range(count)])
+
+
+def preprocess_of(model: dict[str, Any]) -> Preprocess:
+    """The package's own words for how a model of models.json wants its pictures."""
+    channels, mean, std = _PREPROCESS[model["preprocess"]]
+    values = [float(v) if np.ndim(v) == 0 else tuple(float(each) for each in v) for v in (mean, std)]
+    return Preprocess(resize=model["resize_short_side"], mean=values[0], std=values[1], channels=channels)
 
 
 def _read(file: Path, model: dict[str, Any]) -> npt.NDArray[np.float32]:

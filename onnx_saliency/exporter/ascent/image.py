@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from onnx_saliency.backward import Tensor, op
 from onnx_saliency.exporter.ascent.recipe import Recipe
@@ -79,8 +80,13 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
         done = op.Cast(step, to=image.dtype) * (1 / max(recipe.steps - 1, 1))
         sigma = done * (recipe.blur_end - recipe.blur) + recipe.blur
         image = op.MatMul(op.MatMul(_blur(height, sigma), image), _blur(width, sigma))
-    if not recipe.is_viewed:
-        return image
+    if recipe.is_viewed:
+        image = _moved(image, recipe, step, key, seed, opset)
+    return image + _grain(image, recipe.grain, step, seed) if recipe.grain else image
+
+
+def _moved(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: int, opset: int) -> Tensor:
+    _, height, width = _sizes(image)
     draw = [uniform(key * _DRAWS + i + step * (_DRAWS * KEYS), seed) * 2.0 - 1.0 for i in range(_DRAWS)]
     angle = op.Unsqueeze(draw[0], [1]) * math.radians(recipe.rotate)
     shrink = op.Exp(op.Unsqueeze(draw[1], [1]) * -math.log(recipe.scale))
@@ -95,7 +101,23 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
     grid = op.Reshape(places, [-1, height, width, 2])
     linear = "linear" if opset >= 20 else "bilinear"
     view: Tensor = op.GridSample(image, grid, mode=linear, padding_mode="zeros", align_corners=0)
+    view.value.shape = image.value.shape
     return view
+
+
+def _grain(image: Tensor, size: float, step: Tensor, seed: int) -> Tensor:
+    """Noise [1, C, H, W] of this step: a random cut out of a larger table, which is cheaper than numbers made anew."""
+    channels, height, width = _sizes(image)
+    table = np.random.default_rng(seed).standard_normal((1, channels, height + _ROOM, width + _ROOM)) * size
+    index = step * 2 + np.arange(2)
+    start = op.Cast(uniform(index, seed) * float(_ROOM), to=ir.DataType.INT64)
+    sides = np.array([height, width])
+    noise: Tensor = op.Slice(table.astype(image.dtype.numpy()), start, start + sides, [2, 3])
+    noise.value.shape = ir.Shape([1, channels, height, width])
+    return noise
+
+
+_ROOM = 48  # of the table of noise, beyond the image
 
 
 _DRAWS = 4  # random numbers of a view: angle, size, two moves

@@ -36,6 +36,8 @@ class Recipe:
         rotate: views are turned by up to this many degrees.
         blur: standard deviation in pixels of a Gaussian on what the network sees, at the first step.
         blur_end: the same at the last step; between them it changes evenly.
+        grain: standard deviation of normal noise on what the network sees, other noise at each step (Smilkov et al.
+            2017).
         diversity: of images of one layer, how much they are kept apart: the mean cosine between Gram matrices of
             the layer is subtracted, times this (Olah et al. 2017).
         noise: standard deviation of the start, of the parameters; 0 starts from the zero image, as in the paper.
@@ -59,6 +61,7 @@ class Recipe:
     rotate: float = 0.0
     blur: float = 0.0
     blur_end: float = 0.0
+    grain: float = 0.0
     diversity: float = 0.0
     noise: float = 0.0
 
@@ -68,7 +71,7 @@ class Recipe:
             wrong.append(f"steps is 1 or more, not {self.steps}")
         if not (math.isfinite(self.rate) and self.rate > 0):
             wrong.append(f"rate is above 0, not {self.rate}")
-        for name in ("l2", "tv", "decay", "jitter", "rotate", "blur", "blur_end", "diversity", "noise"):
+        for name in ("l2", "tv", "decay", "jitter", "rotate", "blur", "blur_end", "grain", "diversity", "noise"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 wrong.append(f"{name} is 0 or more, not {value}")

@@ -94,25 +94,25 @@ def build_step(
 
     classifier = replace(classifier, image=seen.value)  # what the network sees now
     scores = write_scores(score, tape, classifier)
-    penalties = [] if penalty is None else [penalty]
+    likeness = None
     if recipe.diversity and isinstance(score, Neuron | Channel | Whole):
-        layer = find_layer(graph, score.layer, parameters)
-        penalties.append(_likeness(tape.read(layer.value), layer) * recipe.diversity)
+        layer = find_layer(graph, score.layer, seen.value)
+        likeness = _likeness(tape.read(layer.value), layer) * recipe.diversity
     move_into(graph, tape)
     infer_shapes(model)
     chosen = Tensor(tape, target)
     other = None if against is None else tape.constant(np.array([against]))
     picked = choose(scores, chosen, other)
-    seeds = {scores.value: picked}
-    for each in penalties:
-        seeds[each.value] = op.Expand(np.array(-1.0, dtype.numpy()), op.Shape(each))
-    (gradient,) = backward(graph, tape, seeds, [parameters])
+    (gradient,) = backward(graph, tape, {scores.value: picked, **_less(likeness)}, [parameters])
     if gradient is None:
         raise ModelError(
             f"The score {scores.value.name!r} does not change with the image, so nothing can be maximised."
         )
     reached = op.ReduceSum(scores * picked, [1], keepdims=1)
-    slope = op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=0)
+    slope = op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=0)  # of the score: a penalty alone makes no class model
+    if penalty is not None:
+        (down,) = backward(graph, tape, _less(penalty), [parameters])
+        gradient = gradient if down is None else gradient + down
 
     shape = (count, channels, *size)
     states: dict[str, tuple[int | str, ...]] = {PARAMETERS: shape}
@@ -165,6 +165,11 @@ def _penalty(j: Tensor, recipe: Recipe) -> Tensor | None:
         slopes = op.Slice(j, [1], [np.iinfo(np.int64).max], [axis]) - op.Slice(j, [0], [-1], [axis])
         terms.append(op.ReduceSum(op.Abs(slopes), [1, 2, 3], keepdims=0) * recipe.tv)
     return op.Sum(*terms) if terms else None
+
+
+def _less(term: Tensor | None) -> dict[ir.Value, Tensor]:
+    """The seed of a term [K] that is subtracted."""
+    return {} if term is None else {term.value: op.Expand(np.array(-1.0, term.dtype.numpy()), op.Shape(term))}
 
 
 def _likeness(values: Tensor, layer: Layer) -> Tensor:
