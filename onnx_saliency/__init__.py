@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from onnx_saliency.images import Labels, Preprocess, preset
-    from onnx_saliency.vision import ClassModel, class_model
+    from onnx_saliency.vision import ClassModel, class_model, export_step
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {
@@ -79,6 +79,7 @@ _LAZY = {
     "Whole": "onnx_saliency.exporter",
     "class_model": "onnx_saliency.vision",
     "export": "onnx_saliency.exporter",
+    "export_step": "onnx_saliency.vision",
     "preset": "onnx_saliency.images",
     "top_activations": "onnx_saliency.activations",
     "vjp": "onnx_saliency.exporter",
@@ -126,6 +127,7 @@ __all__ = [
     "Whole",
     "class_model",
     "export",
+    "export_step",
     "preset",
     "top_activations",
     "vjp",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -159,7 +159,7 @@ class Explainer:
         stored = read_metadata(classifier.model.metadata_props)
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, stored, classifier.size)
         self.session = Session(explained.model, providers=providers, threads=threads)
-        self.feeds = _other_inputs(self.session, self.input, feeds or {})
+        self.feeds = other_inputs(self.session, {self.input}, feeds or {})
         self.classes = classifier.classes
         self._targets_from = explained.width
         self.labels = choose_labels(labels, stored, self.classes)
@@ -372,10 +372,16 @@ def _check_finite(saliency: npt.NDArray[np.float32], names: Sequence[str]) -> No
         raise ModelError(f"The network computes NaN or infinity: the gradient of image {listed} is not finite.")
 
 
-def _other_inputs(session: Session, image: str, feeds: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
-    """Return values of the inputs besides the image, in the types that the model states."""
-    missing = [name for name in session.inputs if name not in feeds and name != image]
-    unknown = [name for name in feeds if name not in session.inputs or name == image]
+def other_inputs(
+    session: Session, known: Collection[str], feeds: Mapping[str, npt.ArrayLike]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return values of all inputs but the `known` ones, in the types that the model states.
+
+    Raises:
+        ModelError: there are others, or not all of them, or a value is of another type.
+    """
+    missing = [name for name in session.inputs if name not in feeds and name not in known]
+    unknown = [name for name in feeds if name not in session.inputs or name in known]
     if missing or unknown:
         wrong = [f"there is no value for input {name!r}" for name in missing]
         wrong += [f"the model has no input {name!r} besides the image" for name in unknown]

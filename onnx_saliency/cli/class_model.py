@@ -131,9 +131,15 @@ def class_model(
     if json:
         print_json({"recipe": found.recipe.name, "seed": seed, "partial": found.partial, "class_models": rows})
     else:
-        columns = ("class", "score at the start", "at the end", "probability", "file")
+        columns = ("class", "score", "logit", "probability", "file")
         cells = [
-            (row["label"], f"{row['start']:.2f}", f"{row['end']:.2f}", _percent(row["probability"]), row["file"])
+            (
+                row["label"],
+                f"{row['start']:.3g} to {row['end']:.3g}",
+                _number(row["logit"], ".2f"),
+                _number(row["probability"], ".1%"),
+                row["file"],
+            )
             for row in rows
         ]
         print_table(columns, cells, numbers=columns[1:4])
@@ -145,8 +151,9 @@ def class_model(
 _FRAMES = 40  # of an animated picture
 
 
-def _percent(probability: float | None) -> str:
-    return "" if probability is None else f"{probability:.1%}"
+def _number(value: float | None, form: str) -> str:
+    """Of a layer there is neither logit nor probability."""
+    return "" if value is None else format(value, form)
 
 
 def _targets(

@@ -71,6 +71,7 @@ def steps_bar(what: str) -> Iterator[Callable[[int, int, int, float], None]]:
         task = bar.add_task(what)
 
         def show(done: int, step: int, steps: int, score: float) -> None:
-            bar.update(task, completed=step, total=steps, description=f"{what} from image {done}, score {score:.1f}")
+            before = f"{done} done, " if done else ""
+            bar.update(task, completed=step, total=steps, description=f"{what}, {before}score {score:.3g}")
 
         yield show

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import out, print_json
+from onnx_saliency.errors import SaliencyError
 
 if TYPE_CHECKING:
     from onnx_saliency.images import Preprocess
@@ -51,6 +52,13 @@ def export(
     wrt: Annotated[
         list[str] | None, typer.Option(metavar="INPUT", help="Any graph, with --of: by this input; gives grad_INPUT.")
     ] = None,
+    ascent: Annotated[
+        bool, typer.Option("--ascent", help="One step of class-model as a model of its own, to MODEL.ascent.onnx.")
+    ] = False,
+    recipe: Annotated[str, typer.Option(help="With --ascent: paper or modern.")] = "paper",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="With --ascent: height and width, for networks that take any size.")
+    ] = None,
     check: Annotated[bool, typer.Option(help="Compare the outputs of both models on a random input.")] = True,
     json: options.Json = False,
 ) -> None:
@@ -61,11 +69,24 @@ def export(
     With --of and --wrt, gradients of any graph's outputs by its inputs instead, to MODEL.vjp.onnx.
 
     Example: onnx-saliency export forces.onnx --of energy --wrt positions
+
+    With --ascent, one step of the gradient ascent of class-model.
+
+    Example: onnx-saliency export net.onnx --ascent --recipe modern
     """
     if of or wrt:
-        _vjp(context, model, output_file, of or [], wrt or [], check=check, json=json)
+        _refuse_others(
+            context, ("of", "wrt", "check"), "of image classifiers only, and not together with --of and --wrt"
+        )
+        _vjp(model, output_file, of or [], wrt or [], check=check, json=json)
         return
-    from onnx_saliency.errors import SaliencyError
+    if ascent:
+        own = ("ascent", "recipe", "against", "seed", "size", "input", "output", "preprocess")
+        _refuse_others(context, own, "not together with --ascent")
+        _ascent(model, output_file, recipe, against, seed or 0, size, input, output, preprocess, json=json)
+        return
+    if given := _given(context, ("recipe", "size")):
+        raise SaliencyError(f"{', '.join(given)}: with --ascent only.")
     from onnx_saliency.exporter import export as export_model
     from onnx_saliency.exporter.methods.cam import ActivationMap
 
@@ -102,8 +123,70 @@ def export(
         out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, outputs {made}", soft_wrap=True)
 
 
+def _given(context: typer.Context, names: Collection[str]) -> list[str]:
+    """Those of the parameters `names` that were given on the command line, as they are written there."""
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name != "DEFAULT"
+    ]
+
+
+def _refuse_others(context: typer.Context, own: Collection[str], why: str) -> None:
+    """Refuse all options that were given and are neither of every kind of export nor one of its `own`."""
+    names = {parameter.name for parameter in context.command.params if parameter.name is not None}
+    if given := _given(context, names - {"model", "output_file", "json", *own}):
+        raise SaliencyError(f"{', '.join(given)}: {why}.")
+
+
+def _ascent(
+    model: Path,
+    output_file: Path | None,
+    recipe: str,
+    against: int | None,
+    seed: int,
+    size: int | None,
+    input: str | None,
+    output: str | None,
+    preprocess: str | None,
+    *,
+    json: bool,
+) -> None:
+    """One step of the gradient ascent."""
+    import onnx
+
+    from onnx_saliency.vision import export_step
+
+    path = output_file or model.parent / f"{model.stem or 'model'}.ascent.onnx"
+    export_step(
+        model,
+        path,
+        recipe=recipe,
+        against=against,
+        seed=seed,
+        size=size,
+        preprocess=None if preprocess is None else lambda base: options.preset_like(preprocess, base),
+        input=input,
+        output=output,
+    )
+    graph = onnx.load(path, load_external_data=False).graph
+    inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
+    _tell(model, path, "ascent", inputs, outputs, json=json)
+
+
+def _tell(model: Path, path: Path, kind: str, inputs: list[str], outputs: list[str], *, json: bool) -> None:
+    """Print what was written, and what it takes and gives."""
+    size = path.stat().st_size
+    if json:
+        print_json({"model": str(model), kind: str(path), "bytes": size, "inputs": inputs, "outputs": outputs})
+    else:
+        added = f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
+        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, {escape(added)}", soft_wrap=True)
+
+
 def _vjp(
-    context: typer.Context,
     model: Path,
     output_file: Path | None,
     of: list[str],
@@ -112,33 +195,16 @@ def _vjp(
     check: bool,
     json: bool,
 ) -> None:
-    """Gradients of any graph; every option that is of images only is refused, whichever there are."""
-    from onnx_saliency.errors import SaliencyError
+    """Gradients of any graph."""
     from onnx_saliency.exporter.vjp import cotangent_name, gradient_name, vjp
 
     if not (of and wrt):
         raise SaliencyError("Give --of OUTPUT and --wrt INPUT together, each as often as needed.")
-    general = ("model", "output_file", "of", "wrt", "check", "json")
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name is not None
-        and parameter.name not in general
-        and (source := context.get_parameter_source(parameter.name)) is not None
-        and source.name != "DEFAULT"
-    ]
-    if given:
-        raise SaliencyError(f"{', '.join(given)}: of image classifiers only, and not together with --of and --wrt.")
     path = output_file or model.parent / f"{model.stem or 'model'}.vjp.onnx"
     vjp(model, path, outputs=of, inputs=wrt, check=check)
-    size = path.stat().st_size
     inputs = [cotangent_name(name) for name in dict.fromkeys(of)]
     outputs = [gradient_name(name) for name in dict.fromkeys(wrt)]
-    if json:
-        print_json({"model": str(model), "vjp": str(path), "bytes": size, "inputs": inputs, "outputs": outputs})
-    else:
-        added = f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
-        out.print(f"{escape(str(path))}  {size / 1e6:.1f} MB, {escape(added)}", soft_wrap=True)
+    _tell(model, path, "vjp", inputs, outputs, json=json)
 
 
 def _recipe(name: str) -> Callable[[tuple[int | None, int | None]], Preprocess]:

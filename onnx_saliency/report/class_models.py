@@ -61,7 +61,7 @@ class ClassModels:
             {"inputs": found.inputs, "logits": found.logits, "history": found.history, "target": found.target},
         )
         tiles = [
-            Tile(pixels, row["label"], f"score {row['start']:.1f} to {row['end']:.1f}")
+            Tile(pixels, row["label"], f"score {row['start']:.3g} to {row['end']:.3g}")
             for row, pixels in zip(rows, found.images, strict=True)
         ]
         write_image(
@@ -109,8 +109,9 @@ def _row(found: ClassModel, k: int, of: Score | None) -> dict[str, Any]:
     return {
         "target": target,
         "label": named(target) if of is None else f"image {k + 1}" if isinstance(of, Whole) else f"channel {target}",
-        "start": float(history[0]) if history.size else 0.0,
-        "end": float(logits[target]) if of is None else float(history[-1]) if history.size else 0.0,
+        "start": float(history[0]),
+        "end": float(history[-1]),
+        "logit": float(logits[target]) if of is None else None,
         "probability": float(found.probabilities[k, target]) if of is None else None,
         "predicted": best,
         "predicted_label": named(best),
@@ -125,13 +126,13 @@ def _stem(row: dict[str, Any], number: int) -> str:
 
 def _section(found: ClassModel, k: int, row: dict[str, Any]) -> Section:
     figures = [Figure(found.images[k], "class model"), Figure(curve([found.history[k]], "score"), "the way up")]
-    facts = [("score", f"{row['start']:.2f} to {row['end']:.2f}")]
-    if row["probability"] is not None:
-        facts += [("probability", f"{row['probability']:.1%}")]
+    facts = [("score", f"{row['start']:.3g} to {row['end']:.3g}")]
+    title = row["label"]
+    if row["logit"] is not None:
+        title += f" ({row['target']})"
+        facts += [("logit", f"{row['logit']:.2f}"), ("probability", f"{row['probability']:.1%}")]
     facts += [("predicted", f"{row['predicted_label']} ({row['predicted']})")]
-    return Section(
-        f"{row['label']} ({row['target']})" if row["probability"] is not None else row["label"], figures, (), facts
-    )
+    return Section(title, figures, (), facts)
 
 
 def _montage(frame: np.ndarray) -> np.ndarray:

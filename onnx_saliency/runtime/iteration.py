@@ -23,7 +23,7 @@ class Iteration:
         prefix: of the outputs.
 
     Raises:
-        ModelError: the runtime refuses these inputs.
+        ModelError: the device has no room for these values.
     """
 
     def __init__(
@@ -35,54 +35,56 @@ class Iteration:
     ) -> None:
         self.session = session
         self._device = "cuda" if session.provider == "cuda" else "cpu"
-        self._constants = {name: self._place(value) for name, value in constants.items() if name in session.inputs}
-        self._now = {name: self._place(value) for name, value in states.items()}
-        other = {name: self._place(value) for name, value in states.items()}
-        self._prefix = prefix
-        self._turns = [self._bind(self._now, other), self._bind(other, self._now)]
-        self._buffers = [self._now, other]
+        try:
+            self._constants = {name: self._place(value) for name, value in constants.items()}
+            first, second = ({name: self._place(value) for name, value in states.items()} for _ in range(2))
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            raise ModelError(f"ONNX Runtime cannot take the values of the step: {reason(error)}") from error
+        self._buffers = [first, second]
+        self._turns = [self._bind(first, second, prefix), self._bind(second, first, prefix)]
         self.steps = 0
 
     def step(self) -> None:
         """Run the model once.
 
         Raises:
-            ModelError: the runtime fails, for want of memory for example.
+            ModelError: the runtime refuses these inputs or fails, for want of memory for example.
         """
-        try:
-            self.session.runtime.run_with_iobinding(self._turns[self.steps % 2])
-        except Exception as error:  # the runtime's exceptions share no base class of their own
-            raise ModelError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
+        self._run(self._turns[self.steps % 2])
         self.steps += 1
 
     def read(self, name: str) -> np.ndarray:
         """Copy a state to the host."""
-        value: np.ndarray = self._buffers[self.steps % 2][name].numpy()
-        return value
+        return np.array(self._buffers[self.steps % 2][name].numpy())
 
     def outputs(self, names: Sequence[str]) -> list[np.ndarray]:
-        """Run the model on the present states for outputs that are no states, and copy them to the host."""
-        binding = self.session.runtime.io_binding()
-        for name, value in {**self._constants, **self._buffers[self.steps % 2]}.items():
-            if name in self.session.inputs:
-                binding.bind_ortvalue_input(name, value)
+        """Run the model on the present states for outputs that are no states, and copy them to the host.
+
+        Raises:
+            ModelError: as of `step`.
+        """
+        binding = self._bind(self._buffers[self.steps % 2], {}, "")
         for name in names:
             binding.bind_output(name, self._device)
+        self._run(binding)
+        values: list[np.ndarray] = binding.copy_outputs_to_cpu()
+        return values
+
+    def _run(self, binding: Any) -> None:
         try:
             self.session.runtime.run_with_iobinding(binding)
         except Exception as error:  # as above
             raise ModelError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
-        values: list[np.ndarray] = binding.copy_outputs_to_cpu()
-        return values
 
     def _place(self, value: np.ndarray) -> Any:
-        return import_runtime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), self._device, 0)
+        # On the CPU the runtime works in the array's own memory: each buffer needs its own, and the caller keeps his.
+        return import_runtime().OrtValue.ortvalue_from_numpy(np.array(value, order="C"), self._device, 0)
 
-    def _bind(self, taken: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    def _bind(self, taken: Mapping[str, Any], given: Mapping[str, Any], prefix: str) -> Any:
         binding = self.session.runtime.io_binding()
         for name, value in {**self._constants, **taken}.items():
             if name in self.session.inputs:
                 binding.bind_ortvalue_input(name, value)
         for name, value in given.items():
-            binding.bind_ortvalue_output(self._prefix + name, value)
+            binding.bind_ortvalue_output(prefix + name, value)
         return binding

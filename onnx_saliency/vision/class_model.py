@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.backward import is_expanded
-from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
+from onnx_saliency.errors import ModelError, SaliencyError, TargetError
+from onnx_saliency.explain import other_inputs
 from onnx_saliency.exporter import Score, read_metadata
-from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
+from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
 from onnx_saliency.exporter.ascent.step import IMAGE, KEY, PARAMETERS, SCORES, SLOPE, STEP, TARGET
 from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
-from onnx_saliency.graph import Classifier, ModelSource, find_classifier, load, normalise
-from onnx_saliency.images import Labels, Preprocess
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.graph import ModelSource, load
+from onnx_saliency.images import Labels
+from onnx_saliency.images.choice import choose_labels
 from onnx_saliency.runtime import Iteration, Session
+from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""
@@ -50,6 +51,7 @@ class ClassModel:
         notes: what should be known of single images.
         labels: names of the classes, None where none are known.
         provider: what the network ran on.
+        partial: whether it was interrupted: before the last step, or before all images were begun.
     """
 
     inputs: npt.NDArray[np.float32]
@@ -64,14 +66,10 @@ class ClassModel:
     notes: tuple[str, ...] = ()
     labels: Labels | None = None
     provider: str = "cpu"
+    partial: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
-
-    @property
-    def partial(self) -> bool:
-        """Whether it was interrupted before its last step."""
-        return self.steps < self.recipe.steps
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
@@ -92,7 +90,7 @@ def class_model(
     frames: int = 0,
     size: int | tuple[int, int] | None = None,
     batch_size: int = 16,
-    preprocess: Preprocess | str | Callable[[Preprocess], Preprocess] | None = None,
+    preprocess: PreprocessChoice = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     input: str | None = None,
     output: str | None = None,
@@ -137,30 +135,31 @@ def class_model(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
     """
     recipe = find_recipe(recipe)
-    if batch_size < 1:
-        raise SaliencyError(f"batch_size is 1 or more images, not {batch_size}.")
+    if batch_size < 1 or frames < 0:
+        raise SaliencyError(f"batch_size is 1 or more images, frames 0 or more, not {batch_size} and {frames}.")
     source = load(model)
-    classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
-    stored = read_metadata(classifier.model.metadata_props)
-    given = None if callable(preprocess) else preprocess
-    preparation, _ = choose_preprocess(given, stored, classifier.size)
-    preparation = preprocess(preparation) if callable(preprocess) else preparation
-    names = choose_labels(labels, stored, classifier.classes)
-    sides = _size(classifier, size, preparation)
-    range_ = _range(preparation, classifier)
-    step = build_step(classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed)
+    prepared = prepare_step(
+        source,
+        recipe,
+        score=score,
+        against=against,
+        seed=seed,
+        size=size,
+        preprocess=preprocess,
+        input=input,
+        output=output,
+    )
+    classifier, step, range_ = prepared.classifier, prepared.step, prepared.range_
+    names = choose_labels(labels, read_metadata(step.model.metadata_props), classifier.classes)
     targets = _targets(classes, names, step.width, of_classes=score is None)
     session = Session(step.model, providers=providers, threads=threads)
     judge = Session(score_model(source, input=input, output=output), providers=providers, threads=threads)
-    others = {name: np.asarray(value, session.dtype(name)) for name, value in (feeds or {}).items()}
+    others = other_inputs(session, {*step.states, TARGET, KEY}, feeds or {})
 
-    if against is not None:
-        _check_classes([against], step.width, of_classes=score is None)
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
-    fixed = classifier.batch
-    found = ascent.run(targets, fixed or batch_size, fixed=fixed is not None)
+    found = ascent.run(targets, classifier.batch or batch_size, fixed=classifier.batch is not None)
     inputs = np.concatenate([part.image for part in found])
-    logits = _logits(judge, classifier.image.name or "", inputs, others, fixed)
+    logits = _logits(judge, classifier.image.name or "", inputs, others, classifier.batch)
     return ClassModel(
         inputs=inputs.astype(np.float32),
         images=to_pictures(inputs, range_, classifier.channel_axis),
@@ -174,6 +173,7 @@ def class_model(
         notes=tuple(ascent.notes),
         labels=names,
         provider=session.provider,
+        partial=found[-1].interrupted or len(inputs) < len(targets),
     )
 
 
@@ -197,6 +197,8 @@ class _Part:
     history: npt.NDArray[np.float32]
     frames: npt.NDArray[Any]
     steps: int
+    interrupted: bool
+    notes: tuple[str, ...]
 
 
 class _Ascent:
@@ -217,77 +219,97 @@ class _Ascent:
         self.notes: list[str] = []
 
     def run(self, targets: npt.NDArray[np.int64], batch: int, *, fixed: bool) -> list[_Part]:
-        """Make all images; after an interruption, those that were begun."""
+        """Make all images; after an interruption, those that were begun.
+
+        Raises:
+            KeyboardInterrupt: nothing was made yet.
+        """
         parts: list[_Part] = []
-        done = 0
-        while done < len(targets):
-            chunk = targets[done : done + batch]
+        keys = _keys(targets)
+        done, batch = 0, batch if fixed else min(batch, len(targets))
+        asked = batch
+        while done < len(targets) and not (parts and parts[-1].interrupted):
+            chunk = slice(done, done + batch)
+            count = len(targets[chunk])
             try:
-                part = self._batch(chunk, batch if fixed else len(chunk), done)
+                part = self._batch(targets[chunk], keys[chunk], batch if fixed else count, done)
             except ModelError as error:
-                if fixed or len(chunk) == 1 or not _is_about_memory(error):
+                if fixed or count == 1 or not _is_about_memory(error):
                     raise
-                batch = max(1, len(chunk) // 2)
-                self.notes.append(f"Memory did not suffice for {len(chunk)} images at once; {batch} were made at once.")
+                batch = count // 2
                 continue
-            parts.append(part)
-            done += len(chunk)
-            if part.steps < self.recipe.steps:  # interrupted
+            except KeyboardInterrupt:
+                if not parts:
+                    raise
                 break
+            parts.append(part)
+            done += count
+        if batch < asked:
+            self.notes.append(f"Memory did not suffice for {asked} images at once; {batch} were made at once.")
+        if done < len(targets):
+            self.notes.append(f"Interrupted before {len(targets) - done} of {len(targets)} images were begun.")
+        self.notes += [note for part in parts for note in part.notes]
         return parts
 
-    def _batch(self, targets: npt.NDArray[np.int64], width: int, done: int) -> _Part:
-        filled = np.resize(targets, width)  # a model of a fixed batch gets its last one filled up with copies
-        states = self._start(filled, self.recipe.noise)
-        constants = {TARGET: filled, KEY: _keys(filled), **self.others}
-        self._rescue(states, constants, filled, len(targets))
+    def _batch(self, targets: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], width: int, done: int) -> _Part:
+        count = len(targets)
+        constants = {  # a model of a fixed batch gets its last one filled up with copies
+            TARGET: np.resize(targets, width),
+            KEY: np.resize(keys, width),
+            **self.others,
+        }
+        states = self._start(constants[KEY], self.recipe.noise)
+        notes = self._rescue(states, constants, count)
         iteration = Iteration(self.session, states, constants)
-        frames = []
-        kept = {round(each) for each in np.linspace(0, self.recipe.steps, self.frames)}
+        frames: list[npt.NDArray[Any]] = []
+        kept = {round(each) for each in np.linspace(self.recipe.steps, 0, self.frames)}
+        interrupted = False
         try:
             for number in range(self.recipe.steps):
                 if number in kept:
                     frames += iteration.outputs([IMAGE])
                 iteration.step()
-                if self.progress is not None and number % _TOLD_EVERY == 0:
-                    score = float(iteration.read(SCORES)[: len(targets), number].mean())
-                    self.progress(done, number + 1, self.recipe.steps, score)
-        except KeyboardInterrupt:
-            pass  # what was made so far is what is asked for
+                if self.progress is not None and (number % _TOLD_EVERY == 0 or iteration.steps == self.recipe.steps):
+                    score = float(iteration.read(SCORES)[:count, number].mean())
+                    self.progress(done, iteration.steps, self.recipe.steps, score)
+        except KeyboardInterrupt:  # what was made so far is what is asked for
+            if not iteration.steps:
+                raise
+            interrupted = True
         (image,) = iteration.outputs([IMAGE])
-        history = iteration.read(SCORES).astype(np.float32)[: len(targets)]
+        history = iteration.read(SCORES).astype(np.float32)[:count]
+        finite = np.isfinite(image[:count]).all() and np.isfinite(history).all()  # of steps not taken it holds 0
         history[:, iteration.steps :] = np.nan
-        if not np.isfinite(image[: len(targets)]).all():
+        if not finite:
             raise ModelError("The network computes NaN or infinity on the way up: no image was found. Lower the rate.")
-        frames += [image] if self.recipe.steps in kept else []
-        stack = np.stack(frames)[:, : len(targets)] if frames else np.empty((0, len(targets), *image.shape[1:]))
-        return _Part(image[: len(targets)], history, stack, iteration.steps)
+        frames += [image] * (len(kept) - len(frames))
+        stack = np.stack(frames)[:, :count] if frames else np.empty((0, count, *image.shape[1:]))
+        return _Part(image[:count], history, stack, iteration.steps, interrupted, tuple(notes))
 
     def _rescue(
-        self,
-        states: dict[str, npt.NDArray[Any]],
-        constants: Mapping[str, npt.NDArray[Any]],
-        targets: npt.NDArray[np.int64],
-        count: int,
-    ) -> None:
-        """Let images whose gradient is zero at their start begin from noise, and say so."""
+        self, states: dict[str, npt.NDArray[Any]], constants: Mapping[str, npt.NDArray[Any]], count: int
+    ) -> list[str]:
+        """Let those of the first `count` images whose gradient is zero at their start begin from noise, and say so."""
+        notes: list[str] = []
+        targets = constants[TARGET][:count]
         dead = self._dead(states, constants)[:count]
-        for noise in _RESCUES:
+        for noise in (noise for noise in _RESCUES if noise > self.recipe.noise):
             if not dead.any():
-                return
-            tried, states[PARAMETERS] = dead, states[PARAMETERS].copy()
-            states[PARAMETERS][:count][tried] = self._start(targets, noise)[PARAMETERS][:count][tried]
+                return notes
+            tried = np.flatnonzero(dead)
+            states[PARAMETERS][tried] = self._start(constants[KEY][tried], noise)[PARAMETERS]
             dead = self._dead(states, constants)[:count]
-            if rescued := list(targets[:count][tried & ~dead]):
-                self.notes.append(
-                    f"Dead start: at {', '.join(map(str, rescued))} the gradient is zero where the ascent should begin, "
-                    f"so it began from noise of standard deviation {noise}."
+            if rescued := [targets[k] for k in tried if not dead[k]]:
+                notes.append(
+                    f"Dead start: at {_listed(rescued)} the gradient is zero where the ascent should begin, so it "
+                    f"began from noise of standard deviation {noise}."
                 )
         if dead.any():
-            lost = ", ".join(map(str, targets[:count][dead]))
-            self.notes.append(
-                f"Dead start: at {lost} the gradient is zero, from noise too; the image is no class model."
+            notes.append(
+                f"Dead start: at {_listed(targets[dead])} the gradient is zero, from noise too; the image is no class "
+                "model."
             )
+        return notes
 
     def _dead(
         self, states: Mapping[str, npt.NDArray[Any]], constants: Mapping[str, npt.NDArray[Any]]
@@ -296,14 +318,14 @@ class _Ascent:
         dead: npt.NDArray[np.bool_] = ~(slope > 0)
         return dead
 
-    def _start(self, targets: npt.NDArray[np.int64], noise: float) -> dict[str, npt.NDArray[Any]]:
-        """The first value of each state; an image's noise depends on the seed and its class alone."""
+    def _start(self, keys: npt.NDArray[np.int64], noise: float) -> dict[str, npt.NDArray[Any]]:
+        """The first value of each state of images of these keys; an image's noise depends on the seed and its key."""
         states: dict[str, npt.NDArray[Any]] = {}
         for name, shape in self.step.states.items():
-            full = [len(targets) if isinstance(dim, str) else dim for dim in shape]
-            states[name] = np.zeros(full, np.int64 if name == STEP else self.session.dtype(name))
+            full = (1,) if name == STEP else (len(keys), *(dim for dim in shape[1:] if isinstance(dim, int)))
+            states[name] = np.zeros(full, self.session.dtype(name))
         if noise:
-            for k, key in enumerate(_keys(targets)):
+            for k, key in enumerate(keys):
                 draw = np.random.default_rng([self.seed, int(key)]).standard_normal(states[PARAMETERS].shape[1:])
                 states[PARAMETERS][k] = noise * draw
         return states
@@ -319,35 +341,13 @@ def _keys(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.array(keys, np.int64)
 
 
+def _listed(targets: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    return ", ".join(map(str, targets))
+
+
 def _is_about_memory(error: ModelError) -> bool:
     """The runtime has no type for it."""
     return any(word in str(error).lower() for word in ("memory", "alloc"))
-
-
-def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparation: Preprocess) -> tuple[int, int]:
-    """Height and width of the images."""
-    asked = (given, given) if isinstance(given, int) else given
-    if asked is not None:
-        if any(side < 1 for side in asked):
-            raise ImageError(f"An image is 1 pixel or more high and wide, not {asked[0]} x {asked[1]}.")
-        fixed = [side for side, wanted in zip(classifier.size, asked, strict=True) if side not in (None, wanted)]
-        if fixed:
-            takes = " x ".join("any" if side is None else str(side) for side in classifier.size)
-            raise ImageError(f"The network takes images of {takes}, not of {asked[0]} x {asked[1]}.")
-    chosen = asked or preparation.height_width or DEFAULT_SIZE
-    height, width = classifier.size
-    return height or chosen[0], width or chosen[1]
-
-
-def _range(preparation: Preprocess, classifier: Classifier) -> Range:
-    channels = len(preparation.channels)
-    if classifier.channels is not None and classifier.channels != channels:
-        raise ImageError(
-            f"The network takes {classifier.channels} colour channel(s), the preprocessing makes {channels} "
-            f"({preparation.channels}). Set channels to {'L' if classifier.channels == 1 else 'RGB or BGR'}."
-        )
-    mean, std = (np.broadcast_to(np.asarray(v, np.float64), channels) for v in (preparation.mean, preparation.std))
-    return Range(mean, std, reverse=preparation.channels == "BGR")
 
 
 def _targets(
@@ -364,21 +364,15 @@ def _targets(
     numbers = []
     for item in given:
         if isinstance(item, str):
-            if labels is None or not of_classes:
+            if not of_classes:
+                raise TargetError(f"Channels of a layer are numbers, not {item!r}.")
+            if labels is None:
                 raise TargetError(f"The class {item!r} is a name, and no labels are known. Give labels, or a number.")
             numbers.append(labels.index(item))
         else:
             numbers.append(int(item))
-    _check_classes(numbers, width, of_classes=of_classes)
+    check_targets(numbers, width, of_classes=of_classes)
     return np.array(numbers, np.int64)
-
-
-def _check_classes(numbers: Sequence[int], width: int | None, *, of_classes: bool) -> None:
-    beyond = sorted({number for number in numbers if number < 0 or (width is not None and number >= width)})
-    if beyond:
-        kind = "classes" if of_classes else "channels"
-        known = f"{kind} count from 0" if width is None else f"there are {width} {kind}, 0 to {width - 1}"
-        raise TargetError(f"No {kind[:-2] if of_classes else 'channel'} {', '.join(map(str, beyond))}: {known}.")
 
 
 def _logits(

@@ -79,14 +79,17 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
     if recipe.blur or recipe.blur_end:
         done = op.Cast(step, to=image.dtype) * (1 / max(recipe.steps - 1, 1))
         sigma = done * (recipe.blur_end - recipe.blur) + recipe.blur
-        image = op.MatMul(op.MatMul(_blur(height, sigma), image), _blur(width, sigma))
+        across = op.Transpose(_blur(width, sigma), perm=[1, 0])
+        blurred = op.MatMul(op.MatMul(_blur(height, sigma), image), across)
+        blurred.value.shape = image.value.shape
+        image = blurred
     if recipe.is_viewed:
         image = _moved(image, recipe, step, key, seed, opset)
     return image + _grain(image, recipe.grain, step, seed) if recipe.grain else image
 
 
 def _moved(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: int, opset: int) -> Tensor:
-    _, height, width = _sizes(image)
+    shape, dtype, (_, height, width) = image.value.shape, image.dtype, _sizes(image)
     draw = [uniform(key * _DRAWS + i + step * (_DRAWS * KEYS), seed) * 2.0 - 1.0 for i in range(_DRAWS)]
     angle = op.Unsqueeze(draw[0], [1]) * math.radians(recipe.rotate)
     shrink = op.Exp(op.Unsqueeze(draw[1], [1]) * -math.log(recipe.scale))
@@ -96,12 +99,16 @@ def _moved(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: int, 
     y, x = np.mgrid[:height, :width]
     points = np.stack([x - (width - 1) / 2, y - (height - 1) / 2], axis=-1).reshape(1, -1, 2)
     sides = np.array([width, height])
-    places = op.MatMul(points.astype(image.dtype.numpy()), turn) * (2 / sides).astype(np.float32)
+    places = op.MatMul(points.astype(dtype.numpy()), turn) * (2 / sides).astype(np.float32)
     places = places + move * (2 * recipe.jitter)  # GridSample counts each side from -1 to 1
     grid = op.Reshape(places, [-1, height, width, 2])
-    linear = "linear" if opset >= 20 else "bilinear"
-    view: Tensor = op.GridSample(image, grid, mode=linear, padding_mode="zeros", align_corners=0)
-    view.value.shape = image.value.shape
+    options = {"mode": "linear" if opset >= 20 else "bilinear", "padding_mode": "zeros", "align_corners": 0}
+    rounded = opset < 20 and dtype == ir.DataType.DOUBLE  # the old version has no kernel for doubles in ONNX Runtime
+    if rounded:
+        image, grid = (op.Cast(each, to=ir.DataType.FLOAT) for each in (image, grid))
+    view: Tensor = op.GridSample(image, grid, **options)
+    view = op.Cast(view, to=dtype) if rounded else view
+    view.value.shape = shape
     return view
 
 

@@ -26,7 +26,8 @@ class Recipe:
         optimiser: "adam" (Kingma & Ba 2015) or "normalised", a step along g / rms(g).
         l2: the paper's λ, for J.
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
-        score: "logit", as in the paper, or "probability", to see why not.
+        score: "logit", as in the paper, or "probability", to see why not: the network's own, or where it ends in
+            logits, their soft-max.
         fourier: the image is a sum of sines and cosines, through a sigmoid, so that it stays within 0..255 (Olah et al.
             2017); else its pixels themselves.
         decay: their amplitudes are 1 / frequency to this power: the higher, the smoother the image.

@@ -35,7 +35,8 @@ class Step:
         model: inputs `parameters`, `target`, `key`, `step` and the states; outputs `next/...` of each state, and
             `scores`, `image`, `slope`.
         states: name and shape of what one step hands to the next, K standing for the number of images; `step` is
-            int64 [1], all else float32. `scores` float32 [K, steps] holds the score at each step taken.
+            int64 [1], all else float32, or float64 for double models. `scores` [K, steps] holds the score at each step
+            taken.
         width: how many scores there are to choose `target` from: classes, or channels; None where it is open.
     """
 
@@ -74,10 +75,11 @@ def build_step(
     count = classifier.batch or "K"
     channels = len(range_.mean)
     dtype, width = compute_type(image), count_scores(score, classifier)
-    reserve(graph, {PARAMETERS, TARGET, KEY, STEP, SCORES, IMAGE, SLOPE, "mean", "square"} - {image.name}, _PREFIX)
-    tape = Tape(_PREFIX, dtype)
-    graph.outputs.clear()
+    graph.outputs.clear()  # first, so that nothing outside holds a name that is needed
     graph.inputs.remove(image)
+    carried = {PARAMETERS, "mean", "square", STEP, SCORES}
+    reserve(graph, {*carried, *(NEXT + name for name in carried), TARGET, KEY, IMAGE, SLOPE}, _PREFIX)
+    tape = Tape(_PREFIX, dtype)
     parameters = add_input(graph, PARAMETERS, [count, channels, *size], dtype)
     target, key = (add_input(graph, name, [count], ir.DataType.INT64) for name in (TARGET, KEY))
     step = add_input(graph, STEP, [1], ir.DataType.INT64)
@@ -94,6 +96,8 @@ def build_step(
 
     classifier = replace(classifier, image=seen.value)  # what the network sees now
     scores = write_scores(score, tape, classifier)
+    if score == "probability" and classifier.activation is None:  # the network leaves the soft-max to others
+        scores = op.Softmax(scores, axis=1)
     likeness = None
     if recipe.diversity and isinstance(score, Neuron | Channel | Whole):
         layer = find_layer(graph, score.layer, seen.value)
@@ -116,18 +120,18 @@ def build_step(
 
     shape = (count, channels, *size)
     states: dict[str, tuple[int | str, ...]] = {PARAMETERS: shape}
-    update, carried = _update(gradient, recipe, graph, t, shape)
+    update, moments = _update(gradient, recipe, graph, t, shape)
     history = Tensor(tape, add_input(graph, SCORES, [count, recipe.steps], dtype))
     column = op.Expand(op.Unsqueeze(op.Min(t, np.array([recipe.steps - 1])), [1]), op.Shape(reached))
     results = {
         NEXT + PARAMETERS: p + update,
-        **carried,
+        **moments,
         NEXT + STEP: t + 1,
         NEXT + SCORES: op.ScatterElements(history, column, reached, axis=1),
         IMAGE: Tensor(tape, shown.value),
         SLOPE: slope,
     }
-    states |= dict.fromkeys((name.removeprefix(NEXT) for name in carried), shape)
+    states |= dict.fromkeys((name.removeprefix(NEXT) for name in moments), shape)
     states |= {STEP: (1,), SCORES: (count, recipe.steps)}
     for name, tensor in results.items():
         add_output(graph, name, tensor, None)
@@ -141,9 +145,11 @@ def _update(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The step that the optimiser takes, and its states after it."""
     tape = gradient.tape
-    if recipe.optimiser == "normalised":  # each image by its own rms
-        size = op.Sqrt(op.ReduceMean(gradient * gradient, [1, 2, 3], keepdims=1))
-        return gradient * recipe.rate / op.Max(size, np.array(1e-30, gradient.dtype.numpy())), {}
+    if recipe.optimiser == "normalised":  # each image by its own rms, in units of its maximum: squares must not vanish
+        tiny = np.array(np.finfo(np.float32).tiny, gradient.dtype.numpy())
+        unit = gradient / op.Max(op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=1), tiny)
+        size = op.Sqrt(op.ReduceMean(unit * unit, [1, 2, 3], keepdims=1))
+        return unit * recipe.rate / op.Max(size, tiny), {}
     first, second = (Tensor(tape, add_input(graph, name, shape, gradient.dtype)) for name in ("mean", "square"))
     mean = first * _BETAS[0] + gradient * (1 - _BETAS[0])
     square = second * _BETAS[1] + gradient * gradient * (1 - _BETAS[1])
@@ -178,7 +184,7 @@ def _likeness(values: Tensor, layer: Layer) -> Tensor:
     rows = op.Reshape(op.Transpose(values, perm=order), [0, 0, -1] if layer.spatial_axes else [0, 0, 1])
     gram = op.Reshape(op.MatMul(rows, op.Transpose(rows, perm=[0, 2, 1])), [0, -1])
     tiny = np.array(1e-12, values.dtype.numpy())
-    unit = gram / op.Max(op.Sqrt(op.ReduceSum(gram * gram, [1], keepdims=1)), tiny)
+    unit = gram / op.Sqrt(op.Max(op.ReduceSum(gram * gram, [1], keepdims=1), tiny))  # a layer may be all 0
     cosines = op.MatMul(unit, op.Transpose(unit, perm=[1, 0]))
     others = op.Cast(op.Max(op.Shape(values, end=1) - 1, np.array([1])), to=values.dtype)
     likeness: Tensor = (op.ReduceSum(cosines, [1], keepdims=0) - 1.0) / others

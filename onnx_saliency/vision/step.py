@@ -1,0 +1,185 @@
+"""The step of the ascent for a model: for `class_model`, and as a model of its own for use elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from onnx_saliency.backward import is_expanded
+from onnx_saliency.errors import ImageError, TargetError
+from onnx_saliency.exporter import Score, read_metadata
+from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
+from onnx_saliency.exporter.files import check_writable, save
+from onnx_saliency.exporter.metadata import write_metadata
+from onnx_saliency.exporter.objective import describe_score
+from onnx_saliency.graph import Classifier, ModelSource, find_classifier, load, normalise
+from onnx_saliency.images import Preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, choose_preprocess
+
+PreprocessChoice = Preprocess | str | Callable[[Preprocess], Preprocess] | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready for the ascent.
+
+    Attributes:
+        classifier: what was found; its model is the step's.
+        preprocess: how pixels become the network's input.
+        range_: the same, a value a channel.
+        step: the graph and what it carries.
+    """
+
+    classifier: Classifier
+    preprocess: Preprocess
+    range_: Range
+    step: Step
+
+
+def export_step(
+    model: ModelSource,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    recipe: str | Recipe = "paper",
+    score: Score | None = None,
+    against: int | None = None,
+    seed: int = 0,
+    size: int | tuple[int, int] | None = None,
+    preprocess: PreprocessChoice = None,
+    input: str | None = None,
+    output: str | None = None,
+) -> onnx.ModelProto | None:
+    """Write one step of the ascent as a model of its own, in standard ONNX operators only: a loop makes class models.
+
+    It takes, for K images of which `target` int64 [K] says what each is to show:
+
+    - `parameters` float32 [K, C, H, W], of the images; zeros, or noise of the recipe's standard deviation, at first;
+    - `mean`, `square` float32 [K, C, H, W], zeros at first: those of Adam, only with it;
+    - `step` int64 [1], 0 at first;
+    - `scores` float32 [K, steps], zeros at first: the score at each step taken;
+    - `key` int64 [K], which random views an image gets, if the recipe has any: any numbers, such as `target`;
+    - the model's inputs besides the image.
+
+    It gives `next/parameters` and so on, to be handed in the next time; `image`, the network's input that these
+    `parameters` stand for; and `slope` float32 [K], the largest gradient of the score: 0 where it is a dead start.
+    All float32 is float64 for double models. Steps beyond the recipe's repeat its last column of `scores`.
+    Deterministic: the same model gives the same bytes.
+
+    Args:
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model.
+        path: where to write; None returns a ModelProto.
+        recipe: "paper", "modern", or a `Recipe`.
+        score: as of `class_model`.
+        against: a class whose score is subtracted.
+        seed: of the views.
+        size: height and width, for networks that take any.
+        preprocess: as of `class_model`; it is stored in the result.
+        input: name of the image input, where several could be it.
+        output: name of the class output, where several could be it.
+
+    Raises:
+        ModelError: the model cannot be read or differentiated.
+        RecipeError: no such recipe.
+        TargetError: a class that the model does not have.
+        ImageError: a size that the network does not take.
+        ExportError: an input besides the image has a name that is added.
+        OutputError: `path` cannot be written; nothing is left behind.
+
+    Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
+    """
+    if path is not None:
+        check_writable(Path(path))
+    recipe = find_recipe(recipe)
+    prepared = prepare_step(
+        load(model),
+        recipe,
+        score=score,
+        against=against,
+        seed=seed,
+        size=size,
+        preprocess=preprocess,
+        input=input,
+        output=output,
+    )
+    facts = {
+        "version": version("onnx-saliency"),
+        "method": "ascent",
+        "recipe": json.dumps(asdict(recipe)),
+        "score": describe_score(score or recipe.score),
+        "seed": str(seed),
+        "preprocess": prepared.preprocess.to_json(),
+    }
+    result = prepared.step.model
+    write_metadata(result.metadata_props, facts | ({} if against is None else {"against": str(against)}))
+    if path is None:
+        return ir.to_proto(result)
+    save(result, Path(path))
+    return None
+
+
+def prepare_step(
+    source: ir.Model,
+    recipe: Recipe,
+    *,
+    score: Score | None,
+    against: int | None,
+    seed: int,
+    size: int | tuple[int, int] | None,
+    preprocess: PreprocessChoice,
+    input: str | None,
+    output: str | None,
+) -> Prepared:
+    """Find the classifier in a copy of `source` and build its step; arguments as of `class_model`."""
+    classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
+    stored = read_metadata(classifier.model.metadata_props)
+    chosen, _ = choose_preprocess(None if callable(preprocess) else preprocess, stored, classifier.size)
+    chosen = preprocess(chosen) if callable(preprocess) else chosen
+    range_ = _range(chosen, classifier)
+    sides = _size(classifier, size, chosen)
+    step = build_step(classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed)
+    if against is not None:
+        check_targets([against], step.width, of_classes=score is None)
+    return Prepared(classifier, chosen, range_, step)
+
+
+def check_targets(numbers: Sequence[int], width: int | None, *, of_classes: bool) -> None:
+    """Refuse numbers that are no class, or channel, of the `width` there are; raises TargetError."""
+    beyond = sorted({number for number in numbers if number < 0 or (width is not None and number >= width)})
+    if beyond:
+        one, several = ("class", "classes") if of_classes else ("channel", "channels")
+        known = f"{several} count from 0" if width is None else f"there are {width} {several}, 0 to {width - 1}"
+        raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}.")
+
+
+def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparation: Preprocess) -> tuple[int, int]:
+    """Height and width of the images."""
+    asked = (given, given) if isinstance(given, int) else given
+    if asked is not None:
+        if any(side < 1 for side in asked):
+            raise ImageError(f"An image is 1 pixel or more high and wide, not {asked[0]} x {asked[1]}.")
+        fixed = [side for side, wanted in zip(classifier.size, asked, strict=True) if side not in (None, wanted)]
+        if fixed:
+            takes = " x ".join("any" if side is None else str(side) for side in classifier.size)
+            raise ImageError(f"The network takes images of {takes}, not of {asked[0]} x {asked[1]}.")
+    chosen = asked or preparation.height_width or DEFAULT_SIZE
+    height, width = classifier.size
+    return height or chosen[0], width or chosen[1]
+
+
+def _range(preparation: Preprocess, classifier: Classifier) -> Range:
+    channels = len(preparation.channels)
+    if classifier.channels is not None and classifier.channels != channels:
+        raise ImageError(
+            f"The network takes {classifier.channels} colour channel(s), the preprocessing makes {channels} "
+            f"({preparation.channels}). Set channels to {'L' if classifier.channels == 1 else 'RGB or BGR'}."
+        )
+    mean, std = (np.broadcast_to(np.asarray(v, np.float64), channels) for v in (preparation.mean, preparation.std))
+    return Range(mean, std, reverse=preparation.channels == "BGR")
