@@ -68,10 +68,20 @@ def test_bench_prints_forward_gradient_and_ratio(folder: Path) -> None:
     assert row.startswith("| net | 1 | 1 |")
 
 
-def test_the_table_of_methods_is_what_the_tool_prints() -> None:
-    command = [sys.executable, ROOT / "tools" / "methods.py"]
+@pytest.mark.parametrize(("tool", "page"), [("methods.py", "methods.md"), ("recipes.py", "class-models.md")])
+def test_tables_are_what_the_tools_print(tool: str, page: str) -> None:
+    command = [sys.executable, ROOT / "tools" / tool]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
-    assert printed.strip() in (ROOT / "docs" / "methods.md").read_text("utf-8")
+    assert printed.strip() in (ROOT / "docs" / page).read_text("utf-8"), f"python tools/{tool} --markdown docs/{page}"
+
+
+def test_bench_prints_the_cost_of_a_step(folder: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "bench.py", folder / "net.onnx", "--ascent", "--runs", "2"]
+    written = folder / "bench.md"
+    subprocess.run([*command, "--threads", "1", "--markdown", written], check=True, capture_output=True)
+    header, _, row = written.read_text("utf-8").splitlines()
+    assert "step ms" in header
+    assert row.startswith("| net | 1 | 1 |")
 
 
 def test_every_picture_shown_exists() -> None:

@@ -2,13 +2,17 @@
 
     python tools/docs_pictures.py --model mobilenetv2.onnx --labels imagenet1k.txt
 
+Also prints what docs/class-models.md says of soft-max and logit: of the embedded model, and of the one given.
+
 The photographs are those of scikit-image that are CC0 or in the public domain (extra `train`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +21,7 @@ import typer
 import onnx_saliency as xs
 from onnx_saliency.embedded import default_model, default_pictures
 from onnx_saliency.exporter import METHODS
+from onnx_saliency.exporter.ascent import find_recipe
 from onnx_saliency.images import Picture, read_picture
 from onnx_saliency.report import Tile, contact_sheet, normalise, overlay, signed, write_image
 from onnx_saliency.report.activations import activation_sheet
@@ -25,7 +30,8 @@ from onnx_saliency.report.results import tiles
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 PICTURE, ACROSS = "telephone", 4
 LAYER, CHANNELS = "relu4_out", (0, 1)
-WIDEST = 900
+WIDEST, CLASS_MODELS_WIDEST = 900, 800  # noise takes more bytes
+CLASSES = 16
 
 
 def sheet(explainer: xs.Explainer, paths: list[Path], across: int, out: Path) -> None:
@@ -58,6 +64,43 @@ def methods(model: Path, path: Path, out: Path) -> None:
     write_image(out, contact_sheet([tiles[i : i + ACROSS] for i in range(0, len(tiles), ACROSS)], tile_size=180))
 
 
+def class_models(model: Path, out: Path) -> None:
+    """Write the modern class models of all classes."""
+    found = xs.class_model(model, recipe="modern")
+    tiles = [Tile(pixels, name(found, k)) for k, pixels in enumerate(found.images)]
+    picture = contact_sheet([tiles[i : i + 2 * ACROSS] for i in range(0, len(tiles), 2 * ACROSS)], tile_size=128)
+    picture.thumbnail((CLASS_MODELS_WIDEST, CLASS_MODELS_WIDEST))
+    write_image(out, picture)
+
+
+def softmax_or_logit(model: Path, out: Path | None = None, **options: Any) -> str:
+    """Maximise the logit, and the probability instead: write the first images of both, return the figures of all."""
+    paper = find_recipe("paper")
+    width = xs.class_model(model, 0, recipe=replace(paper, steps=1), **options).logits.shape[1]
+    classes = np.unique(np.linspace(0, width - 1, min(width, CLASSES)).round().astype(int))
+    rows, lines = [], []
+    for l2, score in product((paper.l2, 0.0), ("logit", "probability")):
+        found = xs.class_model(model, classes, recipe=replace(paper, l2=l2, score=score), **options)
+        own = found.logits[np.arange(len(found)), found.target]
+        others = (found.logits.sum(axis=1) - own) / (width - 1)
+        probability = found.probabilities[np.arange(len(found)), found.target]
+        figures = (f"{own.mean():.1f}", f"{others.mean():.1f}", f"{probability.mean():.1%}")
+        lines.append(f"| {score} | {l2:g} | " + " | ".join(figures) + " |")
+        shown = range(min(ACROSS, len(found)))
+        rows.append([Tile(found.images[k], name(found, k), f"{score} maximised: logit {own[k]:.1f}") for k in shown])
+    if out is not None:
+        write_image(out, contact_sheet(rows[2:], tile_size=144))  # without λ: a difference of the score alone
+    columns = ("maximised", "λ", "logit", "mean of the other logits", "probability")
+    head = f"| {' | '.join(columns)} |\n|" + "---|" * len(columns)
+    return "\n".join([f"{model.name}, {len(classes)} of {width} classes:", "", head, *lines, ""])
+
+
+def name(found: xs.ClassModel, k: int) -> str:
+    """The class of an image."""
+    target = int(found.target[k])
+    return f"class {target}" if found.labels is None else found.labels.short_name(target)
+
+
 def explain(model: Path, method: str, picture: Picture) -> xs.Explanation:
     """Explain the predicted class."""
     return xs.Explainer(model, method=method).explain(picture)
@@ -74,7 +117,7 @@ def main(
     preprocess: Annotated[str, typer.Option(help="Its preprocessing.")] = "inception",
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/pictures"),
 ) -> None:
-    """Write demo.jpg, backpropagations.jpg, methods.jpg and activations.jpg; with a model photographs.jpg too."""
+    """Write all pictures; photographs.jpg with a model only."""
     sheet(xs.Explainer(default_model()), default_pictures(), 2, out / "demo.jpg")
     picture = next(path for path in default_pictures() if path.stem == PICTURE)
     backpropagations(default_model(), picture, out / "backpropagations.jpg")
@@ -83,7 +126,10 @@ def main(
     activations = activation_sheet(found.channels, 4)
     activations.thumbnail((WIDEST, WIDEST))
     write_image(out / "activations.jpg", activations)
+    class_models(default_model(), out / "class-models.jpg")
+    print(softmax_or_logit(default_model(), out / "softmax-or-logit.jpg"))
     if model is not None:
+        print(softmax_or_logit(model, labels=labels, preprocess=preprocess))
         import skimage
 
         photographs = [Path(skimage.data_dir) / name for name in PHOTOGRAPHS]

@@ -14,8 +14,6 @@ import typer
 from onnx_saliency.exporter import METHODS, Method
 from onnx_saliency.report import write_text
 
-BEGIN, END = "<!-- methods -->\n", "<!-- /methods -->\n"
-
 
 def table() -> str:
     """One row a method."""
@@ -35,9 +33,15 @@ def main(to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Re
     if to_markdown is None:
         print(table())
         return
-    before, rest = to_markdown.read_text("utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    write_text(to_markdown, f"{before}{BEGIN}{table()}{END}{after}")
+    renew(to_markdown, "methods", table())
+
+
+def renew(page: Path, mark: str, text: str) -> None:
+    """Put `text` between `<!-- mark -->` and `<!-- /mark -->`, each on a line of its own."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
+    before, rest = page.read_text("utf-8").split(begin)
+    _, after = rest.split(end)
+    write_text(page, f"{before}{begin}{text}{end}{after}")
 
 
 if __name__ == "__main__":

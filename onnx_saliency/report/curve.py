@@ -44,8 +44,11 @@ def curve(
         seen = seen[np.isfinite(seen)]
         across = left + (right - left) * np.arange(len(seen)) / max(length - 1, 1)
         up = bottom + (top - bottom) * (seen - low) / (high - low)
-        if len(seen) > 1:
-            points = [(float(x), float(y)) for x, y in zip(across, up, strict=True)]
+        points = [(float(x), float(y)) for x, y in zip(across, up, strict=True)]
+        if len(points) > 1:
             draw.line(points, _LINES[number % len(_LINES)], 2 * _SHARP, joint="curve")
+        elif points:
+            (x, y), r = points[0], 2 * _SHARP
+            draw.ellipse([x - r, y - r, x + r, y + r], _LINES[number % len(_LINES)])
     small = canvas.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)

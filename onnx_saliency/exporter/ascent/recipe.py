@@ -22,7 +22,7 @@ class Recipe:
     Attributes:
         name: what it is called in results.
         steps: how many.
-        rate: length of a step: of Adam, or of a normalised gradient, as a fraction of the range.
+        rate: length of a step: of Adam, or the rms of a normalised gradient; in units of J, or of amplitudes of waves.
         optimiser: "adam" (Kingma & Ba 2015) or "normalised", a step along g / rms(g).
         l2: the paper's λ, for J.
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
@@ -99,7 +99,16 @@ PAPER = Recipe("paper", steps=128, rate=0.02, optimiser="normalised", l2=1e-4)
 """Simonyan, Vedaldi, Zisserman 2013, section 2; what it leaves open is ours."""
 
 MODERN = Recipe(
-    "modern", steps=256, rate=0.05, fourier=True, decorrelate=True, jitter=0.06, scale=1.1, rotate=5.0, noise=0.01
+    "modern",
+    steps=400,
+    rate=0.07,
+    fourier=True,
+    decay=1.3,
+    decorrelate=True,
+    jitter=0.1,
+    scale=1.2,
+    rotate=10.0,
+    noise=0.01,
 )
 """Olah, Mordvintsev, Schubert 2017, with transformations after Mordvintsev et al. 2018."""
 
