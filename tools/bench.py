@@ -127,8 +127,11 @@ def measure_ascent(net: str, model: onnx.ModelProto, batch: int, threads: int, r
 def torch_step(model: onnx.ModelProto, images: np.ndarray, targets: np.ndarray, threads: int, runs: int) -> str:
     """Median milliseconds of the same step in eager PyTorch, the net through onnx2torch; or why there is none."""
     try:
-        import onnx2torch
         import torch
+        from zoo import load_torch
+
+        load_torch()  # onnx2torch imports torchvision
+        import onnx2torch
     except ImportError as missing:
         return f"no {missing.name}"
     torch.set_num_threads(threads)

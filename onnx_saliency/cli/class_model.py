@@ -37,7 +37,12 @@ def class_model(
     jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
     rotate: Annotated[float | None, typer.Option(help="Views turned by up to this many degrees.")] = None,
-    blur: Annotated[float | None, typer.Option(help="Gaussian blur at the start, in pixels; it falls to 0.")] = None,
+    blur: Annotated[float | None, typer.Option(help="Gaussian blur of the views at the start, in pixels.")] = None,
+    blur_end: Annotated[float | None, typer.Option(help="The same at the end. Default: none.")] = None,
+    grain: Annotated[float | None, typer.Option(help="Standard deviation of noise on the views.")] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="Waves have amplitudes of 1 / frequency to this power; modern only.")
+    ] = None,
     noise: Annotated[float | None, typer.Option(help="Standard deviation of the start.")] = None,
     diversity: Annotated[
         float | None, typer.Option(help="How much images of one layer are kept apart, with --layer.")
@@ -89,6 +94,9 @@ def class_model(
         "scale": scale,
         "rotate": rotate,
         "blur": blur,
+        "blur_end": blur_end,
+        "grain": grain,
+        "decay": decay,
         "noise": noise,
         "diversity": diversity,
         "score": score,
