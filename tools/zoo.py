@@ -68,6 +68,8 @@ def load_torch() -> None:
     """torchvision's compiled operators need not load beside a CPU PyTorch: declare the two that its import names."""
     import torch
 
+    if hasattr(load_torch, "library"):
+        return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
