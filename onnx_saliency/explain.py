@@ -71,9 +71,7 @@ class Explanation:
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float32]:
         """Softmax of the logits, (N, classes)."""
-        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-        return probabilities
+        return softmax(self.logits)
 
     @cached_property
     def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
@@ -348,6 +346,13 @@ class Explainer:
         if self.labels is None:
             raise TargetError(f"The class {target!r} is a name, and no labels are known. Give labels, or a number.")
         return self.labels.index(target)
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of logits (N, classes)."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _is_one(target: object) -> bool:

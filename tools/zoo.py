@@ -175,7 +175,7 @@ def run_one(net: str, exporter: str, folder: Path) -> Outcome:
         (name,) = [value.name for value in session.get_inputs()]
         got = session.run(None, {name: inputs[0].numpy()})[0]
     except Exception as error:
-        outcome.reason = first_line(error)
+        outcome.reason = first_line(error).replace(str(path), path.name)
         return outcome
     if relative(got, expected.numpy()) > 1e-3:
         outcome.reason = f"forward differs from PyTorch by {relative(got, expected.numpy()):.1g}"

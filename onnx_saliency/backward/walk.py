@@ -7,7 +7,7 @@ reaches one value on several ways is added.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -34,6 +34,7 @@ def find_path(
     outputs: Iterable[ir.Value],
     wrt: Iterable[ir.Value],
     carried: Sequence[tuple[ir.Value, ir.Value]] = (),
+    follow: Callable[[ir.Node, Container[ir.Value]], Sequence[ir.Value]] = carries,
 ) -> Path:
     """Return the nodes that depend on `wrt` and that `outputs` depend on.
 
@@ -42,12 +43,13 @@ def find_path(
         outputs: where paths end.
         wrt: where they begin.
         carried: for a loop, pairs (input, output): a path goes on from the output to the input of the next pass.
+        follow: which outputs of a node go on from the values that are reached; those that carry a gradient.
     """
     reached, forward, more = set(wrt), list[ir.Node](), True
     while more:
         forward = []
         for node in graph:
-            outputs_reached = carries(node, reached) if any(value in reached for value in reads(node)) else ()
+            outputs_reached = follow(node, reached) if any(value in reached for value in reads(node)) else ()
             if outputs_reached:
                 forward.append(node)
                 reached.update(outputs_reached)

@@ -52,7 +52,7 @@ def reserve(graph: ir.Graph, names: Collection[str], prefix: str) -> None:
 
 
 def add_input(
-    graph: ir.Graph, name: str, shape: Sequence[int | str], dtype: ir.DataType, default: np.ndarray | None = None
+    graph: ir.Graph, name: str, shape: Sequence[int | str | None], dtype: ir.DataType, default: np.ndarray | None = None
 ) -> ir.Value:
     """Declare an input; with a default, it may be left out: an initializer of its name."""
     value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
@@ -71,11 +71,14 @@ def add_output(graph: ir.Graph, name: str, tensor: Tensor, shape: Sequence[Any] 
     graph.outputs.append(value)
 
 
-def move_into(graph: ir.Graph, tape: Tape) -> None:
-    """Append what the tape holds to the graph."""
+def move_into(graph: ir.Graph, tape: Tape, *, first: bool = False) -> None:
+    """Move what the tape holds to the graph's end, or before its first node."""
     for value in tape.constants.values():
         graph.register_initializer(value)
-    graph.extend(tape.nodes)
+    if first:
+        graph.insert_before(graph[0], tape.nodes)
+    else:
+        graph.extend(tape.nodes)
     tape.nodes = []
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT as PLAIN
 from onnx_saliency.backward import (
+    GRADIENT,
     Path,
     Tape,
     Tensor,
@@ -46,7 +46,7 @@ from onnx_saliency.graph.shapes import infer_shapes
 
 Target = Literal["default", "required"] | int
 
-TARGET, SALIENCY, GRADIENT, LOGITS, CHOSEN = "target", "saliency", "input_gradient", "saliency/logits", "saliency/class"
+TARGET, SALIENCY, LOGITS, CHOSEN = "target", "saliency", "saliency/logits", "saliency/class"
 AGAINST, VALUE, GAP = "saliency/against", "saliency/score", "saliency/gap"
 _PREFIX = "saliency/"  # of all names that are added
 
@@ -106,7 +106,7 @@ class Explained:
     def notes(self) -> tuple[str, ...]:
         """What a user should know who compares methods."""
         method = self.options.method
-        if method.policy is PLAIN:
+        if method.policy is GRADIENT:
             return ()
         if not self.changed:
             return (f"The model has no rectifier (ReLU or its like): {method.name} is the plain gradient here.",)
@@ -237,7 +237,7 @@ def _for_each(
 
 def _changed(path: Path, method: Method) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the rectifiers that the method changes, and of the smooth activations that it leaves alone."""
-    if method.policy is PLAIN:
+    if method.policy is GRADIENT:
         return (), ()
     nodes = tuple(nodes_on(path))
     rectifiers, smooth = (

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import onnx_ir as ir
 
 from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.errors import ExportError, LayerError
+from onnx_saliency.exporter.append import add_input
 from onnx_saliency.exporter.layers import Layer, find_layer
 from onnx_saliency.graph import Classifier
 
@@ -155,9 +155,7 @@ def _cosine(tape: Tape, classifier: Classifier) -> Tensor:
     """a · r / (|a| |r|)"""
     graph = classifier.model.graph
     a = class_scores(tape.read(classifier.output), classifier.batch)
-    reference = ir.Value(name=REFERENCE, shape=ir.Shape(["references", classifier.classes]), type=a.value.type)
-    graph.inputs.append(reference)
-    r = Tensor(tape, reference)
+    r = Tensor(tape, add_input(graph, REFERENCE, ["references", classifier.classes], a.dtype))
     lengths = op.Mul(op.ReduceL2(a, [1], keepdims=1), op.ReduceL2(r, [1], keepdims=1))
     tiny = float(np.finfo(np.float32).tiny)
     cosine: Tensor = op.ReduceSum(a * r, [1], keepdims=1) / op.Max(lengths, np.array(tiny, a.dtype.numpy()))

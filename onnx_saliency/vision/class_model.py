@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import other_inputs
+from onnx_saliency.explain import other_inputs, softmax
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
@@ -74,9 +74,7 @@ class ClassModel:
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
         """Softmax of the logits, (K, classes)."""
-        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-        return probabilities
+        return softmax(self.logits)
 
 
 def class_model(

@@ -91,7 +91,7 @@ def build_step(
     seen, shown = (_as_input(write_input(each, recipe, range_), classifier, size) for each in (view, j))
     image.replace_all_uses_with(seen.value)
     penalty = _penalty(j, recipe)
-    _prepend(graph, tape)
+    move_into(graph, tape, first=True)
     infer_shapes(model)
 
     classifier = replace(classifier, image=seen.value)  # what the network sees now
@@ -204,11 +204,3 @@ def _as_input(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> T
     dims[first : first + 2] = sides
     made.value.shape = ir.Shape(dims)
     return made
-
-
-def _prepend(graph: ir.Graph, tape: Tape) -> None:
-    """Move what the tape holds to the graph's beginning."""
-    for value in tape.constants.values():
-        graph.register_initializer(value)
-    graph.insert_before(graph[0], tape.nodes)
-    tape.nodes = []

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, Policy, Tape, Tensor, backward, op, reads
+from onnx_saliency.backward import GRADIENT, Policy, Tape, Tensor, backward, find_path, op
 from onnx_saliency.errors import ModelError
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.writer import copy_nodes
@@ -142,14 +142,4 @@ def _as_input(image: Tensor, like: ir.Value) -> Tensor:
 
 def _dependent(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Sequence[ir.Node]:
     """The nodes between image and scores, those that only see its shape too."""
-    seen, forward = {image}, list[ir.Node]()
-    for node in graph:
-        if any(value in seen for value in reads(node)):
-            forward.append(node)
-            seen.update(node.outputs)
-    wanted, found = {scores}, list[ir.Node]()
-    for node in reversed(forward):
-        if any(value in wanted for value in node.outputs):
-            found.append(node)
-            wanted.update(reads(node))
-    return list(reversed(found))
+    return find_path(graph, [scores], [image], follow=lambda node, reached: node.outputs).nodes
