@@ -13,6 +13,8 @@ Each net runs in a process of its own, with a time limit. PyTorch, torchvision a
 from __future__ import annotations
 
 import json
+import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -254,7 +256,7 @@ def relative(actual: Any, expected: Any) -> float:
 
 def first_line(error: Exception) -> str:
     """Type and first line of an exporter's long message."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]  # without colours
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
@@ -272,6 +274,8 @@ def supervise(net: str, exporter: str, folder: Path, limit: int) -> Outcome:
     try:
         return Outcome(**json.loads(last[0]))
     except (json.JSONDecodeError, TypeError):
+        if done.returncode == -signal.SIGKILL:
+            return Outcome(net, exporter, "export", "out of memory")
         return Outcome(net, exporter, "export", f"the process died: {done.stderr.strip()[-300:]}")
 
 
