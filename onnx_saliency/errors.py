@@ -51,6 +51,14 @@ class LabelError(SaliencyError):
     """A label file that cannot be read or does not fit the model."""
 
 
+class DatasetError(SaliencyError):
+    """A data set that is not recognised, is incomplete, or has boxes that are none; lists all that is wrong."""
+
+
+class MetricError(SaliencyError, ValueError):
+    """Arrays that a measure cannot be taken of: shapes that do not belong together, values out of range."""
+
+
 class OutputError(SaliencyError):
     """A result cannot be written where it was asked for; nothing is left half-written."""
 

@@ -1,13 +1,14 @@
 """Pictures in and out: reading them, preparing them for a network, laying maps back on them, class names."""
 
 from onnx_saliency.images.labels import Labels, read_labels
-from onnx_saliency.images.picture import MAX_PIXELS, Picture, find_pictures, read_picture
+from onnx_saliency.images.picture import MAX_PIXELS, Header, Picture, find_pictures, read_header, read_picture
 from onnx_saliency.images.placement import Layout, Placement, prepare, to_pixels
 from onnx_saliency.images.preprocess import PRESETS, Preprocess, preset
 
 __all__ = [
     "MAX_PIXELS",
     "PRESETS",
+    "Header",
     "Labels",
     "Layout",
     "Picture",
@@ -16,6 +17,7 @@ __all__ = [
     "find_pictures",
     "prepare",
     "preset",
+    "read_header",
     "read_labels",
     "read_picture",
     "to_pixels",

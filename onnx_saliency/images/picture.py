@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".tif", 
 """What counts as a picture when a folder or a pattern is searched; a file named in full may have any suffix."""
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,6 +38,17 @@ _UPRIGHT = {
 """EXIF orientation to the transposition that undoes it; 1 is upright."""
 
 _open_lock = threading.Lock()
+
+
+class Header(NamedTuple):
+    """What a file says of its picture before any pixel is decoded.
+
+    size: (height, width) of the pixels as they are stored.
+    orientation: EXIF, 1..8; `read_picture` undoes it, so 5..8 swap height and width. 1 where the file says nothing.
+    """
+
+    size: tuple[int, int]
+    orientation: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +87,20 @@ def read_picture(source: str | Path | bytes | Image.Image) -> Picture:
         _check_is_file(path)
         with path.open("rb") as stream:
             return _read_stream(stream, str(path))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ImageError(f"{path}: cannot be read: {error}") from error
+
+
+def read_header(path: str | Path) -> Header:
+    """Size and orientation of a picture file, from its header alone.
+
+    Raises ImageError for a path that is missing, a folder, unreadable or empty, and for a picture in no known format.
+    """
+    path = Path(path)
+    try:
+        _check_is_file(path)
+        with path.open("rb") as stream, _open_image(stream, str(path)) as image:
+            return Header((image.height, image.width), _orientation(image)[0])
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ImageError(f"{path}: cannot be read: {error}") from error
 
@@ -128,20 +153,23 @@ def _check_is_file(path: Path) -> None:
 
 
 def _read_stream(stream: IO[bytes], name: str) -> Picture:
+    with _open_image(stream, name) as image:
+        return _decode(image, name)
+
+
+def _open_image(stream: IO[bytes], name: str) -> Image.Image:
     # Pillow judges the size inside open(), with a warning or an error that does not tell it. Its limit is lifted for
     # the header only, and _decode applies ours; the lock keeps two of our threads from restoring it out of order.
     with _open_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(stream)
+            return Image.open(stream)
         except UnidentifiedImageError as error:
             raise ImageError(f"{name}: not a picture in a known format, or its header is damaged") from error
         except Exception as error:  # see _decode
             raise ImageError(f"{name}: damaged or truncated: {str(error) or type(error).__name__}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    with image:
-        return _decode(image, name)
 
 
 def _decode(image: Image.Image, name: str) -> Picture:
@@ -165,12 +193,19 @@ def _decode(image: Image.Image, name: str) -> Picture:
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    orientation, note = _orientation(image)
+    if note:
+        notes.append(note)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> tuple[int, str]:
+    """EXIF orientation, 1..8, and what is to be said of it."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception as error:  # as above; broken metadata is no reason to refuse sound pixels
-        notes.append(f"EXIF data unreadable, so taken as upright: {error}")
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return 1, f"EXIF data unreadable, so taken as upright: {error}"
+    return orientation if orientation in UPRIGHT else 1, ""
 
 
 def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> npt.NDArray[np.uint8]:

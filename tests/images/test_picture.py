@@ -9,7 +9,7 @@ from PIL import Image
 
 from onnx_saliency.errors import ImageError
 from onnx_saliency.images import picture as picture_module
-from onnx_saliency.images.picture import find_pictures, read_picture
+from onnx_saliency.images.picture import find_pictures, read_header, read_picture
 
 HEIGHT, WIDTH = 6, 9
 
@@ -358,3 +358,24 @@ def test_find_names_every_source_that_gives_nothing(album):
 def test_find_nothing_named():
     with pytest.raises(ImageError, match="no pictures were named"):
         find_pictures([])
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9), 9])
+def test_header(tmp_path, orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (7, 4)).save(path, exif=exif)
+    header = read_header(path)
+    assert header == ((4, 7), orientation if orientation in range(1, 9) else 1)
+    upright = header.size[::-1] if header.orientation >= 5 else header.size
+    assert read_picture(path).pixels.shape[:2] == upright
+
+
+def test_header_of_no_picture(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.jpg").touch()
+    for name, said in (("text.jpg", "known format"), ("empty.jpg", "empty"), ("gone.jpg", "no such file")):
+        with pytest.raises(ImageError, match=f"{name}: .*{said}"):
+            read_header(tmp_path / name)
