@@ -145,8 +145,8 @@ def peak(saliency: npt.NDArray[Any]) -> tuple[int, int] | None:
 def pointing_game(saliency: npt.NDArray[Any], truth: npt.ArrayLike, tolerance: float = 0.0) -> bool:
     """Whether the map's brightest pixel lies in a true box, or within `tolerance` pixels of one.
 
-    A pixel is in a box when its middle is; the distance is that of pixel to pixel, in a straight line. A constant map
-    points nowhere and misses.
+    A pixel is in a box when its middle is; a box between two middles is the pixel that its own middle is in. The
+    distance is that of pixel to pixel, in a straight line. A constant map points nowhere and misses.
 
     Args:
         saliency: (H, W), real, in the pixels of the boxes.
@@ -164,9 +164,11 @@ def pointing_game(saliency: npt.NDArray[Any], truth: npt.ArrayLike, tolerance: f
     boxes = boxes[_areas(boxes) > 0]
     if point is None or not len(boxes):
         return False
-    # First and last pixel whose middle lies in the box; a sliver between two middles is the pixel after it.
+    # First and last pixel whose middle lies in the box; a sliver between two middles is the pixel of its own middle.
     first, last = np.ceil(boxes[:, :2] - 0.5), np.ceil(boxes[:, 2:] - 0.5) - 1
-    away = np.maximum(np.maximum(first - point, point - np.maximum(first, last)), 0.0)
+    own = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2)
+    first, last = np.where(first > last, own, first), np.where(first > last, own, last)
+    away = np.maximum(np.maximum(first - point, point - last), 0.0)
     return bool(((away**2).sum(axis=1) <= tolerance**2).any())
 
 

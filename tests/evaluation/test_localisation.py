@@ -116,7 +116,8 @@ def test_localisation_error_by_its_definition(seed):
     rng = np.random.default_rng(seed)
     rights, errors = [], {1: [], 5: []}
     for _ in range(9):
-        classes, boxes, truth = rng.integers(0, 3, 5), random_boxes(rng, 5), random_boxes(rng, 2)
+        classes, truth = rng.integers(0, 3, 5), np.array([[0, 0, 5, 6], [4, 3, 10, 12]])
+        boxes = (truth[rng.integers(0, 2, 5)] + rng.integers(-2, 3, (5, 4))).clip(0, SIDE)
         rights.append(right_guesses(classes, boxes, {1}, truth))
         for top in errors:
             costs = [
@@ -124,6 +125,7 @@ def test_localisation_error_by_its_definition(seed):
                 for k, b in zip(classes[:top], boxes[:top], strict=True)
             ]
             errors[top].append(min(costs))
+    assert np.mean(errors[1]) > np.mean(errors[5])
     for top, costs in errors.items():
         assert localisation_error(rights, top) == pytest.approx(np.mean(costs), abs=1e-12)
 
@@ -169,11 +171,18 @@ def test_a_constant_map_points_nowhere():
     assert not pointing_game(np.ones((3, 3)), [[0, 0, 3, 3]])
 
 
-def test_a_sliver_between_two_pixels_is_met_only_with_tolerance():
-    saliency = np.zeros((5, 5))
-    saliency[2, 2] = 1
-    assert pointing_game(saliency, [[2.6, 0, 2.9, 5]], tolerance=1)
-    assert not pointing_game(saliency, [[2, 2, 2, 2]], tolerance=9)
+@pytest.mark.parametrize(("sliver", "pixel"), [((2.6, 2.9), 2), ((2.6, 3.4), 3), ((2.6, 3.2), 2), ((3.1, 3.3), 3)])
+def test_a_sliver_between_two_middles_is_the_pixel_of_its_own(sliver, pixel):
+    for x in range(6):
+        saliency = np.zeros((5, 6))
+        saliency[2, x] = 1
+        for tolerance in (0, 1, 2):
+            hit = pointing_game(saliency, [[sliver[0], 0, sliver[1], 5]], tolerance)
+            assert hit == (abs(x - pixel) <= tolerance)
+
+
+def test_a_box_without_area_is_not_pointed_at():
+    assert not pointing_game(np.eye(3), [[0, 0, 0, 3], [2, 2, 1, 1]], tolerance=9)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,14 @@ def test_without_counted_every_pixel_counts():
     assert average_precision(scores, truth) == average_precision(scores, truth, np.ones(scores.shape))
 
 
+def test_precision_of_nothing_is_1():
+    precision = PixelPrecision(FEW)
+    precision.add([[0.3, 0.6]], np.array([[False, True]]))
+    curve = precision.curve
+    assert curve.precision.tolist() == [1, 1, 1, 0.5, 0.5]
+    assert curve.recall.tolist() == [0, 0, 1, 1, 1]
+
+
 def test_a_picture_without_the_object_adds_its_misses():
     precision = PixelPrecision()
     precision.add([[1.0, 0.0]], np.array([[True, False]]))

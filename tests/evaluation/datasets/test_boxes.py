@@ -57,6 +57,8 @@ def test_rounding_beyond_the_edge_is_clipped():
         ((-1.5, 0, 4, 4), "is outside"),
         ((WIDTH, 0, WIDTH + 0.5, 4), "is outside"),
         ((0, -1, 4, 0), "is outside"),
+        ((-1, 0, 0, 4), "is outside"),
+        ((0, HEIGHT, 4, HEIGHT + 1), "is outside"),
     ],
 )
 def test_boxes_that_are_none(box, said):

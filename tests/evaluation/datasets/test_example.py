@@ -51,6 +51,13 @@ def test_without_a_rule_whatever_is_not_0(tmp_path):
     assert found.counted.all()
 
 
+def test_small_numbers_with_a_0_are_no_trimap(tmp_path):
+    values = np.arange(54).reshape(6, 9) % 4
+    found = read_mask(example(tmp_path, Image.fromarray(values.astype(np.uint8))))
+    np.testing.assert_array_equal(found.object, values > 0)
+    assert found.counted.all()
+
+
 @pytest.mark.parametrize("values", [np.zeros((6, 9)), np.ones((6, 9))])
 def test_nothing_or_everything_is_the_object(tmp_path, values):
     for scale in (1, 255):

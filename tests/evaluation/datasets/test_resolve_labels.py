@@ -62,6 +62,12 @@ def test_without_labels_by_position():
         resolve_labels(pictures, 10)
 
 
+def test_a_whole_label_comes_before_a_part_of_one():
+    assert resolved(dataset(["crane"]), 3, Labels(("crane, bird", "crane", "tench"))) == [[1]]
+    cats = dataset(["n1"], synonyms={"n1": ("panther", "jaguar")})
+    assert resolved(cats, 2, Labels(("jaguar", "leopard, panther"))) == [[0]]
+
+
 def test_mapping():
     pictures = dataset(["dog"], ["cat"], ["tiger cat"])
     labels = Labels(("tabby", "tiger cat", "pug", "beagle"))

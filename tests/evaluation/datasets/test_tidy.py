@@ -151,6 +151,12 @@ def test_nothing_known(tmp_path, write):
             assert name in str(caught.value)
 
 
+def test_skipping_everything_is_an_error_all_the_same(tidy, write):
+    write("boxes/zoo.csv", HEADER + "x.jpg,1,0,0,9,9,20,10,dog,1,0\n")
+    with pytest.raises(DatasetError, match=r"1 file is missing: .*x\.jpg"):
+        open_dataset(tidy, skip=True)
+
+
 @pytest.mark.skipif(not (data_folder() / "boxes").is_dir(), reason="the photographs are not here")
 @pytest.mark.parametrize(
     ("name", "pictures", "boxes"),
