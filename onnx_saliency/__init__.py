@@ -39,20 +39,9 @@ if TYPE_CHECKING:
     from onnx_saliency.explain import Explainer, Explanation
     from onnx_saliency.exporter import Channel, Cosine, Neuron, Whole, export, vjp
     from onnx_saliency.exporter.ascent import Recipe
-    from onnx_saliency.exporter.methods import (
-        DeconvNet,
-        GradCAM,
-        Gradient,
-        Guided,
-        InputXGradient,
-        IntegratedGradients,
-        LayerCAM,
-        SmoothGrad,
-        TenCrop,
-        VarGrad,
-    )
+    from onnx_saliency.exporter.methods import DeconvNet, FusedLayerCAM, GradCAM, Gradient, Guided, InputXGradient, IntegratedGradients, LayerCAM, SmoothGrad, TenCrop, VarGrad
     from onnx_saliency.images import Labels, Preprocess, preset
-    from onnx_saliency.vision import ClassModel, class_model, export_step
+    from onnx_saliency.vision import ClassModel, SegmentRecipe, Segmentation, Segmenter, class_model, export_step, localize, segment
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {
@@ -64,6 +53,7 @@ _LAZY = {
     "DeconvNet": "onnx_saliency.exporter.methods",
     "Explainer": "onnx_saliency.explain",
     "Explanation": "onnx_saliency.explain",
+    "FusedLayerCAM": "onnx_saliency.exporter.methods",
     "GradCAM": "onnx_saliency.exporter.methods",
     "Gradient": "onnx_saliency.exporter.methods",
     "Guided": "onnx_saliency.exporter.methods",
@@ -74,6 +64,9 @@ _LAZY = {
     "Neuron": "onnx_saliency.exporter",
     "Preprocess": "onnx_saliency.images",
     "Recipe": "onnx_saliency.exporter.ascent",
+    "SegmentRecipe": "onnx_saliency.vision",
+    "Segmentation": "onnx_saliency.vision",
+    "Segmenter": "onnx_saliency.vision",
     "SmoothGrad": "onnx_saliency.exporter.methods",
     "TenCrop": "onnx_saliency.exporter.methods",
     "TopActivations": "onnx_saliency.activations",
@@ -82,7 +75,9 @@ _LAZY = {
     "class_model": "onnx_saliency.vision",
     "export": "onnx_saliency.exporter",
     "export_step": "onnx_saliency.vision",
+    "localize": "onnx_saliency.vision",
     "preset": "onnx_saliency.images",
+    "segment": "onnx_saliency.vision",
     "top_activations": "onnx_saliency.activations",
     "vjp": "onnx_saliency.exporter",
 }
@@ -99,6 +94,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "ExportError",
+    "FusedLayerCAM",
     "GradCAM",
     "Gradient",
     "Guided",
@@ -122,6 +118,9 @@ __all__ = [
     "RecipeError",
     "RuntimeMissingError",
     "SaliencyError",
+    "SegmentRecipe",
+    "Segmentation",
+    "Segmenter",
     "SmoothGrad",
     "TargetError",
     "TenCrop",
@@ -132,7 +131,9 @@ __all__ = [
     "class_model",
     "export",
     "export_step",
+    "localize",
     "preset",
+    "segment",
     "top_activations",
     "vjp",
 ]

@@ -64,7 +64,7 @@ class OutputError(SaliencyError):
 
 
 class RuntimeMissingError(SaliencyError, ImportError):
-    """No ONNX Runtime is installed; says which package to install."""
+    """ONNX Runtime, or a library that one verb needs, is not installed; says which package to install."""
 
 
 class ProviderError(SaliencyError):

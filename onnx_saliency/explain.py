@@ -232,8 +232,14 @@ class Explainer:
             placements=tuple(placements[row] for row in rows) if placements else (),
         )
 
-    def prepare(self, images: Any) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
+    def prepare(
+        self, images: Any, preprocess: Preprocess | None = None
+    ) -> tuple[npt.NDArray[Any], tuple[Picture, ...], tuple[Placement, ...]]:
         """Read pictures, one or a list, and return them in the network's own form, as read, and where they were put.
+
+        Args:
+            images: a path, PIL image or `Picture`, or a list of them.
+            preprocess: another than the explainer's own.
 
         Raises:
             ImageError: a picture that cannot be read, or colour channels that the network does not take.
@@ -242,16 +248,16 @@ class Explainer:
         if not sources:
             raise ImageError("No pictures were given.")
         pictures = tuple(source if isinstance(source, Picture) else read_picture(source) for source in sources)
+        chosen = preprocess or self.preprocess
         prepared = [
-            prepare(picture, self.preprocess, layout=self.layout, size=self.size, dtype=self._dtype)
-            for picture in pictures
+            prepare(picture, chosen, layout=self.layout, size=self.size, dtype=self._dtype) for picture in pictures
         ]
         channels = self._dims[1 if self.layout == "NCHW" else 3]
         made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
         if channels is not None and made != channels:
             raise ImageError(
                 f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
-                f"({self.preprocess.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
+                f"({chosen.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
             )
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -175,7 +176,36 @@ def last_grid(path: Path, image: ir.Value) -> Grid:
     Raises:
         LayerError: there is none.
     """
-    found = None
+    grids = list(_cut_grids(path, image))
+    if not grids:
+        raise LayerError(
+            "No layer of the model is a picture that the whole score depends on, so there is nothing to lay a class "
+            "activation map on. Name one with --layer; `inspect --layers` lists them."
+        )
+    return grids[-1]
+
+
+def stage_grids(path: Path, image: ir.Value) -> list[Grid]:
+    """Return the last layer of each size that `last_grid` chooses from, up to a quarter of the image's sides.
+
+    Where sizes are open, that is the last one alone.
+
+    Raises:
+        LayerError: there is none.
+    """
+    last, picture = last_grid(path, image), _picture(image)
+    sides = [] if picture is None else [picture.dims[axis] or 0 for axis in picture.spatial_axes]
+    stages: dict[tuple[int | None, ...], Grid] = {}
+    for grid in _cut_grids(path, image):
+        size = tuple(grid.layer.dims[axis] for axis in grid.layer.spatial_axes)
+        if grid.like is not None or all(
+            4 * (side or math.inf) <= whole for side, whole in zip(size, sides, strict=True)
+        ):
+            stages[size] = grid
+    return list(stages.values()) or [last]
+
+
+def _cut_grids(path: Path, image: ir.Value) -> Iterator[Grid]:
     like = _picture(image)
     cuts = set(_cut_values(path, image))
     for index, node in enumerate(path.nodes):
@@ -186,13 +216,7 @@ def last_grid(path: Path, image: ir.Value) -> Grid:
             like = _picture(value) or like
             grid = as_grid(layer, like) if value in cuts else None
             if grid is not None and (not grid.extra or _mixes_tokens(path.nodes[index + 1 :], path)):
-                found = grid
-    if found is None:
-        raise LayerError(
-            "No layer of the model is a picture that the whole score depends on, so there is nothing to lay a class "
-            "activation map on. Name one with --layer; `inspect --layers` lists them."
-        )
-    return found
+                yield grid
 
 
 def grid_of(path: Path, layer: Layer, image: ir.Value) -> Grid:

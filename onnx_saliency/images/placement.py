@@ -42,6 +42,12 @@ class Placement:
         columns = _interpolation(self.picture_size[1], x0, x1, self.input_size[1])
         return rows @ values.astype(np.float32) @ columns.T
 
+    def scaled(self, size: tuple[int, int]) -> Placement:
+        """The same region of the same picture at another size (height, width)."""
+        down, across = size[0] / self.picture_size[0], size[1] / self.picture_size[1]
+        x0, y0, x1, y1 = self.box
+        return Placement(size, (x0 * across, y0 * down, x1 * across, y1 * down), self.input_size)
+
 
 def prepare(
     picture: Picture,

@@ -1,6 +1,26 @@
-"""What the paper does with the gradient: class models (section 2)."""
+"""What the paper does with the gradient: class models (section 2), segmentation and localisation (section 3.2)."""
 
 from onnx_saliency.vision.class_model import ClassModel, class_model
+from onnx_saliency.vision.localization import localize
+from onnx_saliency.vision.segmentation import (
+    SEGMENT_RECIPES,
+    Segmentation,
+    Segmenter,
+    SegmentRecipe,
+    find_segment_recipe,
+    segment,
+)
 from onnx_saliency.vision.step import export_step
 
-__all__ = ["ClassModel", "class_model", "export_step"]
+__all__ = [
+    "SEGMENT_RECIPES",
+    "ClassModel",
+    "SegmentRecipe",
+    "Segmentation",
+    "Segmenter",
+    "class_model",
+    "export_step",
+    "find_segment_recipe",
+    "localize",
+    "segment",
+]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.backpropagation import DeconvNet, Gradient, Guided, InputXGradient
-from onnx_saliency.exporter.methods.cam import GradCAM, LayerCAM
+from onnx_saliency.exporter.methods.cam import FusedLayerCAM, GradCAM, LayerCAM
 from onnx_saliency.exporter.methods.integrated_gradients import IntegratedGradients
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.smoothgrad import SmoothGrad, VarGrad
@@ -27,6 +27,7 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
             IntegratedGradients,
             GradCAM,
             LayerCAM,
+            FusedLayerCAM,
             TenCrop,
         )
     }
@@ -36,6 +37,7 @@ __all__ = [
     "METHODS",
     "Attribution",
     "DeconvNet",
+    "FusedLayerCAM",
     "GradCAM",
     "Gradient",
     "Guided",

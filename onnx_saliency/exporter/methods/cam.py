@@ -6,11 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.backward import Tensor, find_path, op
 from onnx_saliency.errors import LayerError
-from onnx_saliency.exporter.layers import Grid, find_layer, grid_of, last_grid
+from onnx_saliency.exporter.layers import Grid, find_layer, grid_of, last_grid, stage_grids
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene, resize
 from onnx_saliency.graph import Classifier
 
@@ -38,9 +39,7 @@ class ActivationMap(Method):
         value = grid.layer.value
         activations, gradient = grid.image(scene.tape.read(value)), grid.image(scene.gradients(value))
         small = op.Relu(op.ReduceSum(self.weigh(activations, gradient), [1], keepdims=1))
-        rows = 2 if scene.classifier.channel_axis == 1 else 1
-        size = op.Shape(scene.image, start=rows, end=rows + 2)
-        return Attribution(None, op.Squeeze(resize(small, size, (2, 3)), [1]))
+        return Attribution(None, _enlarged(small, scene))
 
     @abstractmethod
     def weigh(self, activations: Tensor, gradient: Tensor) -> Tensor:
@@ -83,3 +82,46 @@ class LayerCAM(ActivationMap):
         """One weight a position."""
         weights: Tensor = op.Relu(gradient)
         return activations * weights
+
+
+@dataclass(frozen=True)
+class FusedLayerCAM(Method):
+    """LayerCAM of the last layer of each size, each map over its maximum, and their mean (Jiang et al. 2021).
+
+    Late layers know the object, early ones its outline. The layers are those that every way from the image to the score
+    passes, up to a quarter of the image's sides; one backward pass serves all of them. The paper scales the maps by
+    tanh and takes their maximum.
+    """
+
+    name: ClassVar[str] = "layercam_fused"
+    source: ClassVar[str] = "Jiang et al. 2021, section III"
+    exact: ClassVar[bool] = False
+
+    def check(self, classifier: Classifier, scores: ir.Value) -> str | None:
+        """Return the layers' names; raise LayerError where there is none."""
+        return ", ".join(grid.layer.name for grid in _stages(classifier, scores))
+
+    def write(self, scene: Scene) -> Attribution:
+        """The mean of the maps, enlarged to the image's size by linear interpolation."""
+        grids = _stages(scene.classifier, scene.scores)
+        tiny = np.array(np.finfo(np.float32).tiny, np.float32)
+        maps = []
+        for grid, gradient in zip(grids, scene.gradients_of([grid.layer.value for grid in grids]), strict=True):
+            activations = grid.image(scene.tape.read(grid.layer.value))
+            weighed = activations * op.Relu(grid.image(gradient))
+            large = _enlarged(op.Relu(op.ReduceSum(weighed, [1], keepdims=1)), scene)
+            maps.append(large / op.Max(op.ReduceMax(large, [1, 2], keepdims=1), tiny))
+        return Attribution(None, op.Mean(*maps))
+
+
+def _stages(classifier: Classifier, scores: ir.Value) -> list[Grid]:
+    path = find_path(classifier.model.graph, [scores], [classifier.image])
+    return stage_grids(path, classifier.image)
+
+
+def _enlarged(small: Tensor, scene: Scene) -> Tensor:
+    """A map [N, 1, h, w] at the image's size, [N, H, W]."""
+    rows = 2 if scene.classifier.channel_axis == 1 else 1
+    size = op.Shape(scene.image, start=rows, end=rows + 2)
+    large: Tensor = op.Squeeze(resize(small, size, (2, 3)), [1])
+    return large

@@ -44,8 +44,13 @@ class Scene:
             UnsupportedOperatorError: nodes between them that cannot be differentiated.
             ModelError: the score does not change with it.
         """
-        (found,) = backward(self.classifier.model.graph, self.tape, {self.scores: self.seed}, [wrt], policy)
-        return _moving(found, self.scores, wrt)
+        (found,) = self.gradients_of([wrt], policy)
+        return found
+
+    def gradients_of(self, values: Sequence[ir.Value], policy: Policy = GRADIENT) -> list[Tensor]:
+        """Carry the score back to each of `values`, in one pass; raises as `gradients` does."""
+        found = backward(self.classifier.model.graph, self.tape, {self.scores: self.seed}, values, policy)
+        return [_moving(each, self.scores, value) for each, value in zip(found, values, strict=True)]
 
     def at(self, image: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model on another image; return its scores and the gradient there. Both are written on its tape."""

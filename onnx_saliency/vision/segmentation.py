@@ -1,0 +1,358 @@
+"""From the map to the object: seeds, colours, minimum cut, largest component (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms
+from scipy import ndimage
+
+from onnx_saliency.errors import RecipeError
+from onnx_saliency.explain import Explainer, Targets
+from onnx_saliency.exporter.methods import Method, find_method
+from onnx_saliency.graph import ModelSource
+from onnx_saliency.images import Picture, Placement, read_picture
+from onnx_saliency.vision.graphcut import (
+    NEIGHBOURS,
+    Colours,
+    Floats,
+    Mask,
+    Mixture,
+    bounding_box,
+    fit_mixture,
+    largest_component,
+    minimum_cut,
+)
+
+UNDECIDED, BACKGROUND, FOREGROUND = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class SegmentRecipe:
+    """How a map becomes a mask; the paper's numbers where it gives them, measured ones where it is silent.
+
+    Attributes:
+        name: what it is called in results.
+        method: of the map, as `Explainer` takes it.
+        whole: the network sees the whole picture, squashed to its input's shape, and not what its preprocessing crops.
+        mirror: the map is the mean of those of the picture and of its mirror image, each over its maximum.
+        blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
+        foreground: quantile of the map; pixels above it are seeds of the object (paper: 0.95).
+        background: quantile of the map; pixels below it are seeds of what is not the object (paper: 0.30).
+        components: Gaussians of each colour model.
+        colours: "rgb", or "lab" (CIE L*a*b*).
+        smoothness: λ, weight of the contrast between neighbours.
+        neighbours: 4 or 8.
+        refits: how often the colour models are fitted again to the mask, and the cut made again.
+        size: longer side, in pixels, at which the cut is made; larger pictures are then refined along its edge.
+        seed: of the colour models.
+
+    Raises:
+        RecipeError: values that make no sense, all of them named.
+    """
+
+    name: str = "mine"
+    method: str | Method = "gradient"
+    whole: bool = False
+    mirror: bool = False
+    blur: float = 0.0
+    foreground: float = 0.95
+    background: float = 0.30
+    components: int = 5
+    colours: Literal["rgb", "lab"] = "rgb"
+    smoothness: float = 50.0
+    neighbours: int = 8
+    refits: int = 0
+    size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_method(self.method)
+        wrong = [
+            f"{name} is {range_}, not {getattr(self, name)!r}"
+            for name, (fits, range_) in _RANGES.items()
+            if not fits(getattr(self, name))
+        ]
+        if not wrong and self.background >= self.foreground:
+            wrong = [f"background ({self.background}) is below foreground ({self.foreground})"]
+        if wrong:
+            raise RecipeError(f"A recipe for segmentation: {'; '.join(wrong)}.")
+
+
+def _number(low: float, high: float) -> Any:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(low: int) -> Any:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+_RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "blur": (_number(0, 1), "a fraction of the picture's side"),
+        "foreground": (_number(0, 1), "a quantile, 0 to 1"),
+        "background": (_number(0, 1), "a quantile, 0 to 1"),
+        "components": (_whole(1), "1 or more"),
+        "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
+        "smoothness": (_number(0, 1e6), "0 or more"),
+        "neighbours": (tuple(NEIGHBOURS).__contains__, "4 or 8"),
+        "refits": (_whole(0), "0 or more"),
+        "size": (_whole(16), "16 pixels or more"),
+        "seed": (_whole(0), "0 or more"),
+    }
+)
+
+PAPER = SegmentRecipe("paper")
+BEST = SegmentRecipe("best", method="layercam_fused", whole=True, mirror=True)
+SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
+
+
+def find_segment_recipe(recipe: str | SegmentRecipe, **changes: object) -> SegmentRecipe:
+    """Return the recipe called so, with some fields changed; a `SegmentRecipe` likewise.
+
+    Raises:
+        RecipeError: no such recipe, no such field, or a value that makes no sense.
+    """
+    if not isinstance(recipe, SegmentRecipe):
+        if recipe not in SEGMENT_RECIPES:
+            raise RecipeError(f"No recipe {recipe!r} for segmentation: there are {', '.join(SEGMENT_RECIPES)}.")
+        recipe = SEGMENT_RECIPES[recipe]
+    unknown = sorted(set(changes) - {field.name for field in fields(recipe)})
+    if unknown:
+        raise RecipeError(f"A recipe for segmentation has no {', '.join(unknown)}.")
+    return replace(recipe, **changes)  # type: ignore[arg-type]  # names checked, values by the recipe
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """An object that a class was found by.
+
+    Attributes:
+        mask: bool (H, W), the object, in the picture's pixels.
+        box: (xmin, ymin, xmax, ymax) around it, max exclusive.
+        target: the class.
+        label: its name, or its number where names are not known.
+        score: its probability, 0 to 1; the mean over the recipe's views.
+        saliency: float32 (H, W), >= 0, the map in the picture's pixels.
+        seeds: int8 (H, W): 1 foreground, 0 background, -1 undecided.
+        picture: what was looked at.
+        notes: what had to be decided, such as what a map without seeds stands for.
+    """
+
+    mask: Mask
+    box: tuple[int, int, int, int]
+    target: int
+    label: str
+    score: float
+    saliency: Floats
+    seeds: npt.NDArray[np.int8]
+    picture: Picture
+    notes: tuple[str, ...] = ()
+
+
+class Segmenter:
+    """Masks and boxes by one classifier and one recipe; the model is rewritten and the session built once.
+
+    Args:
+        model: as `Explainer` takes it.
+        recipe: a name of `SEGMENT_RECIPES`, or a `SegmentRecipe`.
+        top: how many classes of each picture, from one forward pass.
+        options: as `Explainer` takes them, but for `method` and `several`, which are the recipe's and `top`.
+
+    Raises:
+        RecipeError: a recipe that does not exist.
+        SaliencyError: whatever `Explainer` raises.
+    """
+
+    def __init__(
+        self, model: ModelSource, recipe: str | SegmentRecipe = PAPER, *, top: int = 1, **options: Any
+    ) -> None:
+        self.recipe = find_segment_recipe(recipe)
+        self.top = top
+        self.explainer = Explainer(model, method=self.recipe.method, several=top, **options)
+
+    def segment(self, picture: Any, target: Targets = None) -> list[Segmentation]:
+        """Find the objects of a picture's `top` best classes, best first, or of the classes given.
+
+        Args:
+            picture: path, PIL image or `Picture`.
+            target: a class by number or name, or a list of `top`.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            TargetError: a class that the model does not have.
+        """
+        picture = picture if isinstance(picture, Picture) else read_picture(picture)
+        preprocess, across = self.explainer.preprocess, self.explainer.layout.index("W") - 1
+        seen = replace(preprocess, resize=None) if self.recipe.whole else preprocess
+        (array,), _, (place,) = self.explainer.prepare(picture, seen)
+        views = [array, np.flip(array, across)] if self.recipe.mirror else [array]
+        found = self._explain(np.stack(views), target)
+        return [
+            _cut_out(picture, place, [maps[0], *(each[:, ::-1] for each in maps[1:])], self.recipe, note)
+            for maps, note in found
+        ]
+
+    def _explain(self, views: npt.NDArray[Any], target: Targets) -> list[tuple[list[Floats], Guess]]:
+        """Explain the same classes of all views: a map a view, and what is guessed, for each class."""
+        given = [target] if isinstance(target, int | str) else target
+        explanation = self.explainer.explain(views, None if given is None else [given] * len(views))
+        probability = explanation.probabilities[:: self.top].mean(axis=0)
+        of_view = explanation.target.reshape(len(views), self.top)
+        if given is None:
+            classes = np.argsort(-probability, kind="stable")[: self.top]
+            if any(set(classes) - set(row) for row in of_view):  # a view's own best are not those of their mean
+                explanation = self.explainer.explain(views, [list(classes)] * len(views))
+                of_view = explanation.target.reshape(len(views), self.top)
+        else:
+            classes = of_view[0]
+        maps = explanation.saliency.reshape(len(views), self.top, *explanation.saliency.shape[1:])
+        return [
+            (
+                [of_class[row.tolist().index(index)] for of_class, row in zip(maps, of_view, strict=True)],
+                Guess(int(index), self.explainer.label(int(index)), float(probability[index])),
+            )
+            for index in classes
+        ]
+
+
+def segment(
+    model: ModelSource, image: Any, target: Targets = None, *, recipe: str | SegmentRecipe = PAPER, **options: Any
+) -> Segmentation:
+    """Cut the object out that a class was found by (paper, section 3.2).
+
+    Args:
+        model: as `Explainer` takes it.
+        image: path, PIL image or `Picture`.
+        target: the class by number or name; None for the predicted one.
+        recipe: a name of `SEGMENT_RECIPES`, or a `SegmentRecipe`.
+        options: of `Explainer`, but for `method` and `several`.
+
+    Raises:
+        SaliencyError: whatever `Explainer` raises, and for a recipe or class that does not exist.
+    """
+    (found,) = Segmenter(model, recipe, **options).segment(image, target)
+    return found
+
+
+# --- from map to mask ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class, its name and its probability."""
+
+    target: int
+    label: str
+    score: float
+
+
+def _cut_out(
+    picture: Picture, place: Placement, maps: Sequence[Floats], recipe: SegmentRecipe, guess: Guess
+) -> Segmentation:
+    """Segment one picture by the maps of one class."""
+    height, width = picture.pixels.shape[:2]
+    shrink = min(1.0, recipe.size / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    colours = _in_space(_resized(picture.pixels, size), recipe)
+    saliency = _together(maps, place.scaled(size), recipe)
+    seeds = find_seeds(saliency, recipe.foreground, recipe.background)
+    mask, mixtures = _cut(colours, seeds, recipe)
+    notes = () if mixtures else (_NO_SEEDS,)
+    mask = largest_component(mask)
+    if size != (height, width):
+        mask = _refined(picture.pixels, mask, mixtures, recipe)
+        saliency, seeds = _resized(saliency, (height, width), smooth=True), _resized(seeds, (height, width))
+    box = bounding_box(mask)
+    return Segmentation(mask, box, guess.target, guess.label, guess.score, saliency, seeds, picture, notes)
+
+
+_NO_SEEDS = "The map is the same everywhere, so there are no seeds: the whole picture is taken for the object."
+
+
+def _together(maps: Sequence[Floats], place: Placement, recipe: SegmentRecipe) -> Floats:
+    """The mean of a class's maps, in the pixels that are cut, smoothed."""
+    largest = [float(values.max()) or 1.0 for values in maps] if len(maps) > 1 else [1.0]
+    mean = np.mean([values / top for values, top in zip(maps, largest, strict=True)], axis=0)
+    restored = place.restore(mean)
+    if recipe.blur:
+        restored = ndimage.gaussian_filter(restored, recipe.blur * max(restored.shape), mode="nearest")
+    return restored
+
+
+def find_seeds(saliency: Floats, foreground: float = 0.95, background: float = 0.30) -> npt.NDArray[np.int8]:
+    """Seeds by the quantiles of a map (paper, section 3.2): 1 foreground, 0 background, -1 undecided.
+
+    Where both quantiles fall on one value, what differs from it is told from it, so that a map that is zero nearly
+    everywhere has seeds of both kinds. One that is the same everywhere has none.
+    """
+    seeds = np.full(saliency.shape, UNDECIDED, np.int8)
+    lowest, low, high, highest = np.quantile(saliency, [0, background, foreground, 1])
+    if lowest == highest:
+        return seeds
+    at_top = low == high == highest
+    seeds[saliency < low if at_top else saliency <= low] = BACKGROUND
+    seeds[saliency > high if low == high and not at_top else saliency >= high] = FOREGROUND
+    return seeds
+
+
+def _cut(colours: Colours, seeds: npt.NDArray[np.int8], recipe: SegmentRecipe) -> tuple[Mask, tuple[Mixture, ...]]:
+    """The mask and the colour models, foreground first; no models where there are no seeds."""
+    foreground, background, open_ = seeds == FOREGROUND, seeds == BACKGROUND, seeds == UNDECIDED
+    if not foreground.any() or not background.any():
+        return np.ones(seeds.shape, bool), ()
+    mask = foreground
+    for _ in range(recipe.refits + 1):
+        outside = background if mask is foreground else ~mask
+        mixtures = tuple(fit_mixture(colours[each], recipe.components, recipe.seed) for each in (mask, outside))
+        before, mask = mask, _least(colours, open_, foreground, mixtures, recipe)
+        if np.array_equal(before, mask):
+            break
+    return mask, mixtures
+
+
+def _least(colours: Colours, open_: Mask, label: Mask, mixtures: tuple[Mixture, ...], recipe: SegmentRecipe) -> Mask:
+    cost = mixtures[1].log_density(colours[open_]) - mixtures[0].log_density(colours[open_])
+    return minimum_cut(colours, open_, cost, label, smoothness=recipe.smoothness, neighbours=recipe.neighbours)
+
+
+def _refined(pixels: Colours, mask: Mask, mixtures: tuple[Mixture, ...], recipe: SegmentRecipe) -> Mask:
+    """A mask of fewer pixels laid on the picture's own; a band along its edge, two of them wide, is cut again."""
+    height, width = pixels.shape[:2]
+    square = np.ones((3, 3), bool)
+    band = ndimage.binary_dilation(mask, square) & ~ndimage.binary_erosion(mask, square, border_value=1)
+    large, open_ = (_resized(each, (height, width)) for each in (mask, band))
+    if not open_.any():
+        return large
+    return largest_component(_least(_in_space(pixels, recipe), open_, large, mixtures, recipe))
+
+
+def _in_space(pixels: Colours, recipe: SegmentRecipe) -> Colours:
+    """RGB as it is, or as CIE L*a*b*, 8 bits of each, a* and b* about 128."""
+    if recipe.colours == "rgb":
+        return pixels
+    lab = np.array(ImageCms.applyTransform(Image.fromarray(pixels), _to_lab()))
+    lab[..., 1:] ^= 128  # Pillow keeps a* and b* as signed bytes
+    return lab
+
+
+@cache
+def _to_lab() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+
+
+def _resized(values: npt.NDArray[Any], size: tuple[int, int], smooth: bool = False) -> npt.NDArray[Any]:
+    """Pixels averaged where there are to be fewer; where more, the nearest one, or interpolated linearly."""
+    if values.shape[:2] == size:
+        return values
+    fewer = size[0] * size[1] < values.shape[0] * values.shape[1]
+    kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.BOX if fewer else Image.Resampling.NEAREST
+    stored = values.view(np.uint8) if values.dtype in (np.bool_, np.int8) else values
+    resized = np.asarray(Image.fromarray(stored).resize(size[::-1], kind))
+    return resized.view(values.dtype)
