@@ -6,7 +6,7 @@ M_ij = max_c |∂S_k/∂I_ijc|     (paper, section 3: the maximum over colour ch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,6 @@ from onnx_saliency.backward import (
 )
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
-from onnx_saliency.exporter.loop import repeat
 from onnx_saliency.exporter.metadata import read_metadata, write_metadata
 from onnx_saliency.exporter.methods import Attribution, Gradient, Method, Scene
 from onnx_saliency.exporter.objective import (
@@ -41,7 +40,9 @@ from onnx_saliency.exporter.objective import (
     seed,
     write_scores,
 )
+from onnx_saliency.exporter.several import explain_at_once, explain_in_turn
 from onnx_saliency.graph import Classifier
+from onnx_saliency.graph.rows import find_rows
 from onnx_saliency.graph.shapes import infer_shapes
 
 Target = Literal["default", "required"] | int
@@ -174,7 +175,9 @@ def build_explained(
     if options.several is None:
         outputs = attribute(tape, chosen)
     else:
-        outputs = _for_each(tape, chosen, options.several, attribute)
+        if against is not None:
+            against = op.Expand(against, op.Shape(scores, end=1))  # one an image
+        outputs = _for_each(tape, chosen, classifier, options, [] if against is None else [against.value], attribute)
     if options.details:
         batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
         outputs[LOGITS] = class_scores(tape.read(classifier.score), classifier.batch)
@@ -212,27 +215,25 @@ def _outputs(found: Attribution, classifier: Classifier, method: Method) -> dict
 
 
 def _for_each(
-    tape: Tape, chosen: Tensor, several: int, attribute: Callable[[Tape, Tensor], dict[str, Tensor]]
+    tape: Tape,
+    chosen: Tensor,
+    classifier: Classifier,
+    options: Options,
+    per_image: Sequence[ir.Value],
+    attribute: Callable[[Tape, Tensor], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Explain the columns of `chosen` [N, several] in turn, all from the one forward pass; rows [N·several].
+    """Explain the columns of `chosen` [N, several], all from the one forward pass; rows [N·several].
 
-    A loop, not a larger batch: what the backward pass reads of the forward one then need not be copied for each class,
-    and a model whose batch is fixed is served too.
+    At once where the model is known to keep images apart; but methods of many passes fill a device as they are.
     """
-    names: list[str] = []
-
-    def body(inner: Tape, k: Tensor, states: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        outputs = attribute(inner, op.Gather(Tensor(inner, chosen.value), k, axis=1))
-        names.extend(outputs)
-        return [], list(outputs.values())
-
-    stacks = repeat(tape, "targets", tape.constant(np.array(several)), [], body)
-    ranks = {SALIENCY: 4, VALUE: 2, GAP: 2}
-    rows = {}
-    for name, stack in zip(names, stacks, strict=True):  # [several, N, ...] to [N·several, ...]
-        by_image = op.Transpose(stack, perm=[1, 0, *range(2, ranks.get(name, 5))])
-        rows[name] = op.Reshape(by_image, op.Concat([-1], op.Shape(by_image, start=2), axis=0))
-    return rows
+    assert options.several is not None
+    rows = find_rows(classifier.model.graph, classifier.image) if options.method.passes == "1" else None
+    if rows is not None:
+        rows = replace(rows, each=rows.each.union(per_image))
+        outputs = explain_at_once(tape, chosen, options.several, attribute, rows)
+        if outputs:
+            return outputs
+    return explain_in_turn(tape, chosen, options.several, attribute, {SALIENCY: 3, VALUE: 1, GAP: 1})
 
 
 def _changed(path: Path, method: Method) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,7 +7,8 @@ when the model runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
@@ -59,6 +60,11 @@ def _kept_dimensions(node: ir.Node, names: dict[str, str]) -> Iterator[tuple[Dim
         for axis, dim in enumerate(source):
             if not any(amounts.get(axis, (0, 0))):
                 yield output[axis], dim
+    elif node.op_type == "Reshape" and node.inputs[0] is not None:
+        source = _dims(node.inputs[0], names)
+        # As many rows of as many elements: [N, 64, 1, 1] to [-1, 64].
+        if source and output and _count(source[1:]) == _count(output[1:]) is not None:
+            yield output[0], source[0]
     elif node.op_type in _BROADCASTING and all(v is not None and v.shape is not None for v in node.inputs):
         sources = [_dims(value, names) for value in node.inputs]
         for back in range(1, len(output) + 1):
@@ -66,6 +72,11 @@ def _kept_dimensions(node: ir.Node, names: dict[str, str]) -> Iterator[tuple[Dim
             dims = {source[-back] for source in sources if len(source) >= back} - {1}
             if len(dims) == 1:
                 yield output[-back], dims.pop()
+
+
+def _count(dims: Sequence[Dim]) -> int | None:
+    """How many elements, None where a length is open."""
+    return math.prod(known) if len(known := [dim for dim in dims if isinstance(dim, int)]) == len(dims) else None
 
 
 def _dims(value: ir.Value | None, names: dict[str, str]) -> list[Dim]:
