@@ -39,9 +39,30 @@ if TYPE_CHECKING:
     from onnx_saliency.explain import Explainer, Explanation
     from onnx_saliency.exporter import Channel, Cosine, Neuron, Whole, export, vjp
     from onnx_saliency.exporter.ascent import Recipe
-    from onnx_saliency.exporter.methods import DeconvNet, FusedLayerCAM, GradCAM, Gradient, Guided, InputXGradient, IntegratedGradients, LayerCAM, SmoothGrad, TenCrop, VarGrad
+    from onnx_saliency.exporter.methods import (
+        DeconvNet,
+        FusedLayerCAM,
+        GradCAM,
+        Gradient,
+        Guided,
+        InputXGradient,
+        IntegratedGradients,
+        LayerCAM,
+        SmoothGrad,
+        TenCrop,
+        VarGrad,
+    )
     from onnx_saliency.images import Labels, Preprocess, preset
-    from onnx_saliency.vision import ClassModel, SegmentRecipe, Segmentation, Segmenter, class_model, export_step, localize, segment
+    from onnx_saliency.vision import (
+        ClassModel,
+        Segmentation,
+        Segmenter,
+        SegmentRecipe,
+        class_model,
+        export_step,
+        localize,
+        segment,
+    )
 
 # Loaded when first used: `import onnx_saliency` and `--help` need neither onnx nor NumPy.
 _LAZY = {

@@ -1,6 +1,7 @@
 """What the paper does with the gradient: class models (section 2), segmentation and localisation (section 3.2)."""
 
 from onnx_saliency.vision.class_model import ClassModel, class_model
+from onnx_saliency.vision.graphcut import bounding_box, largest_component
 from onnx_saliency.vision.localization import localize
 from onnx_saliency.vision.segmentation import (
     SEGMENT_RECIPES,
@@ -18,9 +19,11 @@ __all__ = [
     "SegmentRecipe",
     "Segmentation",
     "Segmenter",
+    "bounding_box",
     "class_model",
     "export_step",
     "find_segment_recipe",
+    "largest_component",
     "localize",
     "segment",
 ]

@@ -33,6 +33,9 @@ from onnx_saliency.vision.graphcut import (
 UNDECIDED, BACKGROUND, FOREGROUND = -1, 0, 1
 
 
+View = Literal["crop", "whole"]
+
+
 @dataclass(frozen=True)
 class SegmentRecipe:
     """How a map becomes a mask; the paper's numbers where it gives them, measured ones where it is silent.
@@ -40,8 +43,9 @@ class SegmentRecipe:
     Attributes:
         name: what it is called in results.
         method: of the map, as `Explainer` takes it.
-        whole: the network sees the whole picture, squashed to its input's shape, and not what its preprocessing crops.
-        mirror: the map is the mean of those of the picture and of its mirror image, each over its maximum.
+        views: what the network sees, and the map is the mean of, each over its maximum: "crop", the picture as its
+            preprocessing crops it, and "whole", the picture squashed to the shape of its input.
+        mirror: it sees the mirror image of each view too.
         blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
         foreground: quantile of the map; pixels above it are seeds of the object (paper: 0.95).
         background: quantile of the map; pixels below it are seeds of what is not the object (paper: 0.30).
@@ -59,7 +63,7 @@ class SegmentRecipe:
 
     name: str = "mine"
     method: str | Method = "gradient"
-    whole: bool = False
+    views: tuple[View, ...] = ("crop",)
     mirror: bool = False
     blur: float = 0.0
     foreground: float = 0.95
@@ -95,6 +99,10 @@ def _whole(low: int) -> Any:
 
 _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {
+        "views": (
+            lambda views: isinstance(views, tuple) and len(views) > 0 and set(views) <= {"crop", "whole"},
+            "one or both of 'crop' and 'whole'",
+        ),
         "blur": (_number(0, 1), "a fraction of the picture's side"),
         "foreground": (_number(0, 1), "a quantile, 0 to 1"),
         "background": (_number(0, 1), "a quantile, 0 to 1"),
@@ -109,7 +117,15 @@ _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
 )
 
 PAPER = SegmentRecipe("paper")
-BEST = SegmentRecipe("best", method="layercam_fused", whole=True, mirror=True)
+BEST = SegmentRecipe(
+    "best",
+    method="layercam_fused",
+    views=("whole", "crop"),
+    mirror=True,
+    foreground=0.9,
+    background=0.4,
+    smoothness=15.0,
+)
 SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
 
 
@@ -138,7 +154,8 @@ class Segmentation:
         box: (xmin, ymin, xmax, ymax) around it, max exclusive.
         target: the class.
         label: its name, or its number where names are not known.
-        score: its probability, 0 to 1; the mean over the recipe's views.
+        score: its probability, 0 to 1.
+        probabilities: float32 (classes,), of all of them: the mean over the recipe's views.
         saliency: float32 (H, W), >= 0, the map in the picture's pixels.
         seeds: int8 (H, W): 1 foreground, 0 background, -1 undecided.
         picture: what was looked at.
@@ -150,6 +167,7 @@ class Segmentation:
     target: int
     label: str
     score: float
+    probabilities: Floats
     saliency: Floats
     seeds: npt.NDArray[np.int8]
     picture: Picture
@@ -189,15 +207,27 @@ class Segmenter:
             TargetError: a class that the model does not have.
         """
         picture = picture if isinstance(picture, Picture) else read_picture(picture)
-        preprocess, across = self.explainer.preprocess, self.explainer.layout.index("W") - 1
-        seen = replace(preprocess, resize=None) if self.recipe.whole else preprocess
-        (array,), _, (place,) = self.explainer.prepare(picture, seen)
-        views = [array, np.flip(array, across)] if self.recipe.mirror else [array]
-        found = self._explain(np.stack(views), target)
+        arrays, places = zip(*(self._view(picture, view) for view in self.recipe.views), strict=True)
+        views = np.stack(arrays)
+        if self.recipe.mirror:
+            views = np.concatenate([views, np.flip(views, self.explainer.layout.index("W"))])
+        found = self._explain(views, target)
+        count = len(places)
         return [
-            _cut_out(picture, place, [maps[0], *(each[:, ::-1] for each in maps[1:])], self.recipe, note)
-            for maps, note in found
+            _cut_out(
+                picture,
+                list(zip([*maps[:count], *(each[:, ::-1] for each in maps[count:])], places * 2, strict=False)),
+                self.recipe,
+                guess,
+            )
+            for maps, guess in found
         ]
+
+    def _view(self, picture: Picture, view: View) -> tuple[npt.NDArray[Any], Placement]:
+        preprocess = self.explainer.preprocess
+        seen = replace(preprocess, resize=None) if view == "whole" else preprocess
+        (array,), _, (place,) = self.explainer.prepare(picture, seen)
+        return array, place
 
     def _explain(self, views: npt.NDArray[Any], target: Targets) -> list[tuple[list[Floats], Guess]]:
         """Explain the same classes of all views: a map a view, and what is guessed, for each class."""
@@ -216,7 +246,7 @@ class Segmenter:
         return [
             (
                 [of_class[row.tolist().index(index)] for of_class, row in zip(maps, of_view, strict=True)],
-                Guess(int(index), self.explainer.label(int(index)), float(probability[index])),
+                Guess(int(index), self.explainer.label(int(index)), probability),
             )
             for index in classes
         ]
@@ -246,22 +276,22 @@ def segment(
 
 @dataclass(frozen=True)
 class Guess:
-    """A class, its name and its probability."""
+    """A class, its name, and the probabilities of all classes."""
 
     target: int
     label: str
-    score: float
+    probabilities: Floats
 
 
 def _cut_out(
-    picture: Picture, place: Placement, maps: Sequence[Floats], recipe: SegmentRecipe, guess: Guess
+    picture: Picture, maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe, guess: Guess
 ) -> Segmentation:
     """Segment one picture by the maps of one class."""
     height, width = picture.pixels.shape[:2]
     shrink = min(1.0, recipe.size / max(height, width))
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
     colours = _in_space(_resized(picture.pixels, size), recipe)
-    saliency = _together(maps, place.scaled(size), recipe)
+    saliency = _together([(values, place.scaled(size)) for values, place in maps], recipe)
     seeds = find_seeds(saliency, recipe.foreground, recipe.background)
     mask, mixtures = _cut(colours, seeds, recipe)
     notes = () if mixtures else (_NO_SEEDS,)
@@ -269,18 +299,29 @@ def _cut_out(
     if size != (height, width):
         mask = _refined(picture.pixels, mask, mixtures, recipe)
         saliency, seeds = _resized(saliency, (height, width), smooth=True), _resized(seeds, (height, width))
-    box = bounding_box(mask)
-    return Segmentation(mask, box, guess.target, guess.label, guess.score, saliency, seeds, picture, notes)
+    return Segmentation(
+        mask,
+        bounding_box(mask),
+        guess.target,
+        guess.label,
+        float(guess.probabilities[guess.target]),
+        guess.probabilities,
+        saliency,
+        seeds,
+        picture,
+        notes,
+    )
 
 
 _NO_SEEDS = "The map is the same everywhere, so there are no seeds: the whole picture is taken for the object."
 
 
-def _together(maps: Sequence[Floats], place: Placement, recipe: SegmentRecipe) -> Floats:
-    """The mean of a class's maps, in the pixels that are cut, smoothed."""
-    largest = [float(values.max()) or 1.0 for values in maps] if len(maps) > 1 else [1.0]
-    mean = np.mean([values / top for values, top in zip(maps, largest, strict=True)], axis=0)
-    restored = place.restore(mean)
+def _together(maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe) -> Floats:
+    """The mean of a class's maps, in the pixels that are cut, smoothed; a single map keeps its scale."""
+    tops = [float(values.max()) or 1.0 for values, _ in maps] if len(maps) > 1 else [1.0]
+    restored: Floats = np.mean(
+        [place.restore(values / top) for (values, place), top in zip(maps, tops, strict=True)], axis=0
+    )
     if recipe.blur:
         restored = ndimage.gaussian_filter(restored, recipe.blur * max(restored.shape), mode="nearest")
     return restored

@@ -51,7 +51,7 @@ def read_tidy(
 
     Args:
         path: the CSV file, or a folder with boxes/*.csv.
-        split: of a folder: which file, without its suffix; need not be given where there is one.
+        split: of a folder: which file, without its suffix; None reads all of them.
         images: the folder of pictures, where it is not in one of the usual places.
         masks: the folder of masks; where it is there, every picture has one. See `Example.mask_rule`.
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
@@ -60,7 +60,9 @@ def read_tidy(
         DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them. No such split.
     """
     path = Path(path)
-    file = _file(path, split) if path.is_dir() else path
+    if path.is_dir():
+        return _joined(_files(path, split), images, masks, skip)
+    file = path
     collector = Collector(file, FORM)
     rows = csv.DictReader(io.StringIO(collector.read_text(file), newline=""))
     columns = set(rows.fieldnames or ())
@@ -109,12 +111,30 @@ def _size(row: dict[str, str]) -> tuple[int, int] | None:
     return size
 
 
-def _file(folder: Path, split: str | None) -> Path:
+def _files(folder: Path, split: str | None) -> list[Path]:
     found = {each.stem: each for each in sorted(folder.glob("boxes/*.csv"))}
-    name = split or (next(iter(found)) if len(found) == 1 else None)
-    if name not in found:
+    if split is None:
+        return list(found.values())
+    if split not in found:
         raise DatasetError(f"{folder}: holds {', '.join(found)} in boxes/; found {split!r}, want one of them")
-    return found[name]
+    return [found[split]]
+
+
+def _joined(files: list[Path], images: str | Path | None, masks: str | Path | None, skip: bool) -> Dataset:
+    """One data set of several files; what is wrong with any of them is said of all at once."""
+    parts, faults = [], []
+    for file in files:
+        try:
+            parts.append(read_tidy(file, images=images, masks=masks, skip=skip))
+        except DatasetError as error:
+            faults.append(str(error))
+    if faults:
+        raise DatasetError("\n".join(faults))
+    return Dataset(
+        " + ".join(part.name for part in parts),
+        tuple(example for part in parts for example in part.examples),
+        failed=tuple(each for part in parts for each in part.failed),
+    )
 
 
 def _images(file: Path, names: list[str]) -> Path:
