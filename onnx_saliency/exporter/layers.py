@@ -151,6 +151,13 @@ class Grid:
     factor: int = 1
     extra: bool = False
 
+    @property
+    def size(self) -> tuple[int | None, ...]:
+        """How many positions it has down and across, None where it is open."""
+        counted = self.like or self.layer
+        sides = [counted.dims[axis] for axis in counted.spatial_axes]
+        return tuple(None if side is None else side // self.factor for side in sides)
+
     def image(self, values: Tensor) -> Tensor:
         """Lay `values`, of the layer's shape, out as [N, C, h, w]."""
         if self.like is None:
@@ -188,21 +195,18 @@ def last_grid(path: Path, image: ir.Value) -> Grid:
 def stage_grids(path: Path, image: ir.Value) -> list[Grid]:
     """Return the last layer of each size that `last_grid` chooses from, up to a quarter of the image's sides.
 
-    Where sizes are open, that is the last one alone.
+    It is one of them; where sizes are open, the only one. Tokens are as large as the picture they stand for.
 
     Raises:
         LayerError: there is none.
     """
     last, picture = last_grid(path, image), _picture(image)
-    sides = [] if picture is None else [picture.dims[axis] or 0 for axis in picture.spatial_axes]
+    sides = Grid(picture).size if picture is not None else (0, 0)
     stages: dict[tuple[int | None, ...], Grid] = {}
     for grid in _cut_grids(path, image):
-        size = tuple(grid.layer.dims[axis] for axis in grid.layer.spatial_axes)
-        if grid.like is not None or all(
-            4 * (side or math.inf) <= whole for side, whole in zip(size, sides, strict=True)
-        ):
-            stages[size] = grid
-    return list(stages.values()) or [last]
+        if all(4 * (side or math.inf) <= (whole or 0) for side, whole in zip(grid.size, sides, strict=True)):
+            stages[grid.size] = grid
+    return list((stages | {last.size: last}).values())
 
 
 def _cut_grids(path: Path, image: ir.Value) -> Iterator[Grid]:

@@ -125,8 +125,8 @@ def minimum_cut(
             pull += np.bincount(number[pixel[edge]], towards, count)
     graph = maxflow.Graph[float](count, sum(map(len, strengths)))
     nodes = graph.add_grid_nodes(count)
-    for (one, other), strength in zip(ends, strengths, strict=True):
-        graph.add_edges(one, other, strength, strength)
+    for (here, there), strength in zip(ends, strengths, strict=True):
+        graph.add_edges(here, there, strength, strength)
     graph.add_grid_tedges(nodes, np.maximum(-pull, 0), np.maximum(pull, 0))
     graph.maxflow()
     result[open_] = ~graph.get_grid_segments(nodes)

@@ -244,6 +244,114 @@ def test_no_layer_need_be_named(name):
     assert np.ptp(found.saliency) > 0
 
 
+# --- the last layer of each size ------------------------------------------------------------------
+
+STAGES = """
+    c = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(image, w, b)
+    r = Sigmoid(c)
+    d = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(r, w2)
+    s = Tanh(d)
+    e = Conv<pads = [1, 1, 1, 1]>(s, w2)
+    t = Sigmoid(e)
+    g = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(t, w2)
+    q = Tanh(g)
+"""
+
+
+def stages(*size):
+    """Halves of the sides, too large, then quarters in `s` and `t`, then eighths in `q`."""
+    return graph(STAGES + MEAN, inputs=f"float[N,3,{size[0]},{size[1]}] image", **WEIGHTS)
+
+
+def pyramid():
+    """Tokens of quarters of the sides, merged to eighths: the picture that they stand for grows smaller."""
+    body = f"""
+        e = Conv<strides = [4, 4]>(image, patch)  h = Reshape(e, flat)  t = Transpose<perm = [0, 2, 1]>(h)
+        {block(1, "t")}
+        u = Transpose<perm = [0, 2, 1]>(x1)  j = Reshape(u, square)  m = Conv<strides = [2, 2]>(j, merge)
+        l = Reshape(m, flat)  y = Transpose<perm = [0, 2, 1]>(l)
+        {block(2, "y")}
+        z = ReduceMean<keepdims = 0>(x2, minus2)  logits = Gemm<transB = 1>(z, v, a)
+    """
+    weights = {f"w{kind}{n}": array((4, 4), f"{kind}{n}") / 2 for kind in "qk" for n in "12"}
+    weights |= {"heads": np.array([0, 0, 2, 2]), "tokens": np.array([0, 0, 4]), "flat": np.array([0, 4, -1])}
+    weights |= {"square": np.array([0, 4, 6, 4]), "minus2": np.array([-2])}
+    weights |= {"patch": (4, 3, 4, 4), "merge": array((4, 4, 2, 2), "merge") / 2, **HEAD_WEIGHTS}
+    return graph(body, inputs="float[N,3,24,16] image", **weights)
+
+
+FUSED = {  # the model, a picture's size, the layers
+    "convolutions": (lambda: stages(16, 24), (16, 24), ["t", "q"]),
+    "tokens": (pyramid, (24, 16), ["j", "x2"]),
+    "tokens of one size": (lambda: transformer(True).whole, (8, 10), ["x1"]),
+    "any size": (lambda: stages("H", "W"), (16, 24), ["q"]),
+    "any width": (lambda: stages(16, "W"), (16, 24), ["q"]),
+}
+
+
+def peaked(saliency):
+    """Each over its maximum, but for those that are zero."""
+    assert saliency.max() > 0
+    highest = saliency.max(axis=(1, 2), keepdims=True)
+    return saliency / np.where(highest > 0, highest, 1)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_layers_of_several_sizes_together(name):
+    """What LayerCAM finds in each of them, alone, over its maximum."""
+    make, size, layers = FUSED[name]
+    model, x = make(), images(2, 3, *size)
+    made = explainer(model, "layercam_fused")
+    assert made.layer == ", ".join(layers)
+    alone = [explainer(model, xs.LayerCAM(layer)).explain(x, CLASS).saliency for layer in layers]
+    found = made.explain(x, CLASS)
+    close(found.saliency, np.mean([peaked(each) for each in alone], axis=0), 1e-5)
+    assert found.gradient is None
+
+
+def test_one_pass_serves_all_sizes():
+    model = stages(16, 24)
+
+    def backwards(method):
+        nodes = xs.export(model, method=method).graph.node
+        return sum(node.op_type == "ConvTranspose" for node in nodes)
+
+    assert [backwards(xs.LayerCAM(layer)) for layer in "tq"] == [1, 0]
+    assert backwards("layercam_fused") == 1
+    assert [backwards(xs.LayerCAM(layer)) for layer in "rtq"] == [2, 1, 0]
+
+
+def test_maps_of_nothing_are_nothing():
+    """Not NaN, where no layer speaks for the class."""
+    model = graph(STAGES + MEAN.replace("Tanh(f)", "Relu(f)"), inputs="float[N,3,16,24] image", **WEIGHTS)
+    dead = explainer(model, "layercam_fused").explain(np.zeros((1, 3, 16, 24), np.float32), CLASS)
+    none = graph(STAGES + MEAN, inputs="float[N,3,16,24] image", **{**WEIGHTS, "v": np.zeros((5, 4), np.float32)})
+    assert np.isfinite(dead.saliency).all()
+    assert (explainer(none, "layercam_fused").explain(images(1, 3, 16, 24), CLASS).saliency == 0).all()
+
+
+@pytest.mark.parametrize("name", ["resnet", "swin", "vit", "coatnet"])
+def test_the_last_layer_is_one_of_them(name):
+    model, x = zoo(name)
+    made = explainer(model, "layercam_fused")
+    assert made.layer.split(", ")[-1] == LAST[name]
+    assert len(made.layer.split(", ")) == {"resnet": 4, "swin": 2, "vit": 1, "coatnet": 4}[name]
+    found = made.explain(x)
+    assert 0 < found.saliency.max() <= 1
+
+
+def test_a_picture_one_pixel_high():
+    body = """
+        c = Conv<pads = [1, 1, 1, 1]>(image, w, b)  p = Pad(c, by)  q = Tanh(p)
+        m = GlobalAveragePool(q)  f = Flatten(m)  logits = Gemm<transB = 1>(f, v, a)
+    """
+    by = np.array([0, 0, 1, 0, 0, 0, 1, 0])
+    model = graph(body, inputs="float[N,3,1,8] image", by=by, **CONV_WEIGHTS, **HEAD_WEIGHTS)
+    x = images(2, 3, 1, 8)
+    alone, fused = (explainer(model, method).explain(x, 1) for method in ("layercam", "layercam_fused"))
+    close(fused.saliency, peaked(alone.saliency), 1e-5)
+
+
 # --- what a layer is ------------------------------------------------------------------------------
 
 

@@ -104,14 +104,15 @@ class FusedLayerCAM(Method):
     def write(self, scene: Scene) -> Attribution:
         """The mean of the maps, enlarged to the image's size by linear interpolation."""
         grids = _stages(scene.classifier, scene.scores)
-        tiny = np.array(np.finfo(np.float32).tiny, np.float32)
         maps = []
         for grid, gradient in zip(grids, scene.gradients_of([grid.layer.value for grid in grids]), strict=True):
             activations = grid.image(scene.tape.read(grid.layer.value))
             weighed = activations * op.Relu(grid.image(gradient))
             large = _enlarged(op.Relu(op.ReduceSum(weighed, [1], keepdims=1)), scene)
+            tiny = np.array(np.finfo(np.float32).tiny, large.dtype.numpy())
             maps.append(large / op.Max(op.ReduceMax(large, [1, 2], keepdims=1), tiny))
-        return Attribution(None, op.Mean(*maps))
+        total = sum(maps[1:], start=maps[0])  # onnxruntime has no Mean of doubles
+        return Attribution(None, total / len(maps))
 
 
 def _stages(classifier: Classifier, scores: ir.Value) -> list[Grid]:
