@@ -2,7 +2,8 @@
 
 minimise  Σ_p l_p d_p + λ Σ_(p,q) |l_p − l_q| w_pq        l_p ∈ {0, 1}, 1 the foreground
 d_p = log p(x_p | background) − log p(x_p | foreground)
-w_pq = exp(−β ‖x_p − x_q‖²) / dist(p, q),   β = 1 / (2 ⟨‖x_p − x_q‖²⟩), over neighbouring pixels
+w_pq = exp(−β ‖x_p − x_q‖²) / dist(p, q),   β = 1 / (2 ⟨‖x_p − x_q‖²⟩)
+over neighbouring pixels, not both decided
 """
 
 from __future__ import annotations

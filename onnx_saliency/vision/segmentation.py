@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 from scipy import ndimage
 
-from onnx_saliency.errors import RecipeError
+from onnx_saliency.errors import MethodError, RecipeError, SaliencyError
 from onnx_saliency.explain import Explainer, Targets
 from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.graph import ModelSource
@@ -77,8 +77,12 @@ class SegmentRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        find_method(self.method)
-        wrong = [
+        wrong = []
+        try:
+            find_method(self.method)
+        except MethodError as error:
+            wrong.append(str(error).rstrip("."))
+        wrong += [
             f"{name} is {range_}, not {getattr(self, name)!r}"
             for name, (fits, range_) in _RANGES.items()
             if not fits(getattr(self, name))
@@ -100,15 +104,16 @@ def _whole(low: int) -> Any:
 _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {
         "views": (
-            lambda views: isinstance(views, tuple) and len(views) > 0 and set(views) <= {"crop", "whole"},
-            "one or both of 'crop' and 'whole'",
+            lambda views: isinstance(views, tuple) and views and all(view in ("crop", "whole") for view in views),
+            "one or both of 'crop' and 'whole', in a tuple",
         ),
+        "mirror": (lambda value: isinstance(value, bool), "True or False"),
         "blur": (_number(0, 1), "a fraction of the picture's side"),
         "foreground": (_number(0, 1), "a quantile, 0 to 1"),
         "background": (_number(0, 1), "a quantile, 0 to 1"),
         "components": (_whole(1), "1 or more"),
         "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
-        "smoothness": (_number(0, 1e6), "0 or more"),
+        "smoothness": (_number(0, 1e6), "0 to 1,000,000"),
         "neighbours": (tuple(NEIGHBOURS).__contains__, "4 or 8"),
         "refits": (_whole(0), "0 or more"),
         "size": (_whole(16), "16 pixels or more"),
@@ -136,7 +141,7 @@ def find_segment_recipe(recipe: str | SegmentRecipe, **changes: object) -> Segme
         RecipeError: no such recipe, no such field, or a value that makes no sense.
     """
     if not isinstance(recipe, SegmentRecipe):
-        if recipe not in SEGMENT_RECIPES:
+        if not isinstance(recipe, str) or recipe not in SEGMENT_RECIPES:
             raise RecipeError(f"No recipe {recipe!r} for segmentation: there are {', '.join(SEGMENT_RECIPES)}.")
         recipe = SEGMENT_RECIPES[recipe]
     unknown = sorted(set(changes) - {field.name for field in fields(recipe)})
@@ -194,6 +199,8 @@ class Segmenter:
         self.recipe = find_segment_recipe(recipe)
         self.top = top
         self.explainer = Explainer(model, method=self.recipe.method, several=top, **options)
+        if not self.explainer.explains_classes:
+            raise SaliencyError("Segmentation finds the object of a class: the score is 'logit' or 'probability'.")
 
     def segment(self, picture: Any, target: Targets = None) -> list[Segmentation]:
         """Find the objects of a picture's `top` best classes, best first, or of the classes given.
@@ -231,14 +238,15 @@ class Segmenter:
 
     def _explain(self, views: npt.NDArray[Any], target: Targets) -> list[tuple[list[Floats], Guess]]:
         """Explain the same classes of all views: a map a view, and what is guessed, for each class."""
-        given = [target] if isinstance(target, int | str) else target
-        explanation = self.explainer.explain(views, None if given is None else [given] * len(views))
+        asked = _listed(target)
+        self.explainer.check_target(asked)  # they are not one a view
+        explanation = self.explainer.explain(views, asked)
         probability = explanation.probabilities[:: self.top].mean(axis=0)
         of_view = explanation.target.reshape(len(views), self.top)
-        if given is None:
+        if asked is None:
             classes = np.argsort(-probability, kind="stable")[: self.top]
             if any(set(classes) - set(row) for row in of_view):  # a view's own best are not those of their mean
-                explanation = self.explainer.explain(views, [list(classes)] * len(views))
+                explanation = self.explainer.explain(views, classes)
                 of_view = explanation.target.reshape(len(views), self.top)
         else:
             classes = of_view[0]
@@ -271,6 +279,12 @@ def segment(
     return found
 
 
+def _listed(target: Targets) -> list[Any] | None:
+    if target is None:
+        return None
+    return list(target) if np.iterable(target) and not isinstance(target, str) else [target]
+
+
 # --- from map to mask ----------------------------------------------------------------------------
 
 
@@ -293,11 +307,20 @@ def _cut_out(
     colours = _in_space(_resized(picture.pixels, size), recipe)
     saliency = _together([(values, place.scaled(size)) for values, place in maps], recipe)
     seeds = find_seeds(saliency, recipe.foreground, recipe.background)
-    mask, mixtures = _cut(colours, seeds, recipe)
-    notes = () if mixtures else (_NO_SEEDS,)
-    mask = largest_component(mask)
+    parts, mixtures = _cut(colours, seeds, recipe)
+    mask = largest_component(parts)
+    notes = [] if mixtures else [_NO_SEEDS]
+    if mixtures and (colours == colours[0, 0]).all():
+        notes.append(_ONE_COLOUR)
+    left_out = (parts.sum() - mask.sum()) / mask.sum()
+    if left_out >= _SIZEABLE:
+        notes.append(f"The largest part is taken for the object; what was left out is {left_out:.0%} of its size.")
     if size != (height, width):
-        mask = _refined(picture.pixels, mask, mixtures, recipe)
+        refined = _refined(picture.pixels, mask, mixtures, recipe)
+        if not refined.any():
+            notes.append(_TOO_THIN)
+            refined = _resized(mask, (height, width))
+        mask = refined
         saliency, seeds = _resized(saliency, (height, width), smooth=True), _resized(seeds, (height, width))
     return Segmentation(
         mask,
@@ -309,11 +332,14 @@ def _cut_out(
         saliency,
         seeds,
         picture,
-        notes,
+        tuple(notes),
     )
 
 
 _NO_SEEDS = "The map is the same everywhere, so there are no seeds: the whole picture is taken for the object."
+_ONE_COLOUR = "The picture is of one colour, so the object's outline is only the shortest between the seeds."
+_TOO_THIN = "The object is too thin to be refined: its outline is that of a smaller picture."
+_SIZEABLE = 0.25  # of the largest part
 
 
 def _together(maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe) -> Floats:
@@ -331,11 +357,11 @@ def find_seeds(saliency: Floats, foreground: float = 0.95, background: float = 0
     """Seeds by the quantiles of a map (paper, section 3.2): 1 foreground, 0 background, -1 undecided.
 
     Where both quantiles fall on one value, what differs from it is told from it, so that a map that is zero nearly
-    everywhere has seeds of both kinds. One that is the same everywhere has none.
+    everywhere has seeds of both kinds. One that is the same everywhere, to 1e-5 of its values, has none.
     """
     seeds = np.full(saliency.shape, UNDECIDED, np.int8)
     lowest, low, high, highest = np.quantile(saliency, [0, background, foreground, 1])
-    if lowest == highest:
+    if highest - lowest <= 1e-5 * highest:  # a constant laid on the picture's pixels is one but for rounding
         return seeds
     at_top = low == high == highest
     seeds[saliency < low if at_top else saliency <= low] = BACKGROUND
