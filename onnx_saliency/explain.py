@@ -217,7 +217,9 @@ class Explainer:
         parts = [self._run(array[batch], targets[batch], others[batch]) for batch in batches]
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         rows = np.repeat(np.arange(len(array)), self.several or 1)
-        _check_finite(found[SALIENCY], [pictures[row].name if pictures else str(row) for row in rows])
+        _check_finite(
+            found[SALIENCY], found[LOGITS][rows], [pictures[row].name if pictures else str(row) for row in rows]
+        )
         values, gap = found.get(self.method.result), found.get(GAP)
         return Explanation(
             saliency=found[SALIENCY],
@@ -376,11 +378,14 @@ def _input_dims(explained: Explained) -> tuple[int | None, ...]:
     return tuple(dim if isinstance(dim, int) else None for dim in shape)
 
 
-def _check_finite(saliency: npt.NDArray[np.float32], names: Sequence[str]) -> None:
-    broken = [i for i, values in enumerate(saliency) if not np.isfinite(values).all()]
-    if broken:
-        listed = ", ".join(dict.fromkeys(names[i] for i in broken))
-        raise ModelError(f"The network computes NaN or infinity: the gradient of image {listed} is not finite.")
+def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:
+    """A score of -infinity is that of a class ruled out."""
+    fits = [np.isfinite(values).all() and (row < np.inf).all() for values, row in zip(saliency, logits, strict=True)]
+    if not all(fits):
+        listed = ", ".join(dict.fromkeys(name for name, fit in zip(names, fits, strict=True) if not fit))
+        raise ModelError(
+            f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite."
+        )
 
 
 def other_inputs(

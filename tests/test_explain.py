@@ -437,7 +437,7 @@ def test_a_model_that_gives_nan_is_said():
     x = np.abs(X) + 1
     assert np.isfinite(e.explain(x).saliency).all()
     x[3, 0, 0, 0] = -1
-    with pytest.raises(ModelError, match=r"gradient of image 3 is not finite"):
+    with pytest.raises(ModelError, match=r"gradient of image 3 are not finite"):
         e.explain(x)
 
 

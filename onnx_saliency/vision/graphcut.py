@@ -11,6 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,10 +81,18 @@ def fit_mixture(colours: Colours, components: int, seed: int = 0) -> Mixture:
         width = colours.shape[1]
         return Mixture(np.ones(1), colours[:1].astype(np.float64), np.eye(width)[None] / np.sqrt(_FLOOR))
     fit = GaussianMixture(min(components, different), reg_covar=_FLOOR, tol=1e-2, max_iter=30, random_state=seed)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads().limit(limits=1):  # more only wait for each other: the sample is small
         warnings.simplefilter("ignore", ConvergenceWarning)  # thirty rounds are near enough
         fit.fit(colours.astype(np.float64))
     return Mixture(fit.weights_, fit.means_, fit.precisions_cholesky_)
+
+
+@cache
+def _threads() -> Any:
+    """What holds the threads of OpenMP and BLAS; looking for their libraries takes as long as a fit."""
+    from threadpoolctl import ThreadpoolController  # comes with scikit-learn
+
+    return ThreadpoolController()
 
 
 def minimum_cut(

@@ -258,3 +258,32 @@ def test_identity_placement_restores_the_map_itself():
 def test_restore_wants_the_map_of_this_input():
     with pytest.raises(ImageError, match=r"\(7, 7\).*\(16, 20\)"):
         Placement((16, 20), (0.0, 0.0, 20.0, 16.0), (16, 20)).restore(np.zeros((7, 7), np.float32))
+
+
+def test_a_scaled_placement_is_that_of_the_scaled_picture():
+    for recipe in RECIPES.values():
+        _, large = prepare(noise(600, 800), recipe)
+        _, small = prepare(noise(300, 400), recipe)
+        scaled = large.scaled((300, 400))
+        assert (scaled.picture_size, scaled.input_size) == (small.picture_size, small.input_size)
+        assert scaled.box == pytest.approx(small.box, abs=1)
+        assert scaled.scaled((600, 800)).box == pytest.approx(large.box)
+        assert large.scaled((600, 800)) == large
+
+
+@pytest.mark.parametrize("size", [(30, 40), (1, 40), (1, 1), (31, 17)])
+def test_a_map_laid_on_a_scaled_picture(size):
+    """What is uniform stays so over all that was seen; a gradient keeps its middle."""
+    _, placement = prepare(noise(300, 400), Preprocess(size=16, resize=None))
+    restored = placement.scaled(size).restore(np.ones((16, 16), np.float32))
+    np.testing.assert_allclose(restored, np.ones(size), rtol=1e-5)
+    ramp = placement.scaled(size).restore(np.tile(np.arange(16, dtype=np.float32), (16, 1)))
+    np.testing.assert_allclose(ramp.mean(), 7.5, atol=0.3)
+
+
+def test_a_crop_stays_where_it_was_when_scaled():
+    _, placement = prepare(noise(300, 400), Preprocess(size=16, resize=16))
+    seen = placement.scaled((30, 40)).restore(np.ones((16, 16), np.float32)) > 0
+    x0, _, x1, _ = (side / 10 for side in placement.box)
+    np.testing.assert_array_equal(np.flatnonzero(seen.all(axis=0)), np.arange(int(x0), np.ceil(x1)))
+    assert not seen[:, : int(x0)].any()
