@@ -1,6 +1,7 @@
 """Model and pictures in, maps out: arrays and pictures, batches, layouts, targets, and every refusal."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,21 @@ def test_a_vector_of_scores_from_a_fixed_batch_of_1():
     body = CONV + HEAD.replace("logits", "l") + " z = Squeeze(l, zero)"
     model = graph(body, inputs="float[1,3,8,8] image", outputs="float[5] z", zero=np.array([0]), **ALL)
     same(explainer(model).explain(X, 2), explainer().explain(X, 2))
+
+
+def test_pictures_prepared_by_another_recipe(picture):
+    e, path = explainer(), picture(size=(20, 12))
+    squash = replace(e.preprocess, resize=None)
+    (array,), (read,), (place,) = e.prepare(path, squash)
+    expected, there = prepare(read_picture(path), squash, layout=e.layout, size=e.size)
+    np.testing.assert_array_equal(array, expected)
+    assert (place, place.box) == (there, (0, 0, 20, 12))
+    own, _, (cropped,) = e.prepare([read])
+    np.testing.assert_array_equal(own, e.prepare(path, e.preprocess)[0])
+    assert cropped.box == (4, 0, 16, 12)
+    same(e.explain(array), e.explain(expected))
+    with pytest.raises(ImageError, match="makes 1"):
+        e.prepare(path, replace(squash, channels="L", mean=0.0, std=1.0))
 
 
 # --- targets and labels -------------------------------------------------------------------------

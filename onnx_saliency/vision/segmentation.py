@@ -47,8 +47,8 @@ class SegmentRecipe:
             preprocessing crops it, and "whole", the picture squashed to the shape of its input.
         mirror: it sees the mirror image of each view too.
         blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
-        foreground: quantile of the map; pixels above it are seeds of the object (paper: 0.95).
-        background: quantile of the map; pixels below it are seeds of what is not the object (paper: 0.30).
+        foreground: quantile of the map; pixels from it up are seeds of the object (paper: 0.95).
+        background: quantile of the map; pixels up to it are seeds of what is not the object (paper: 0.30).
         components: Gaussians of each colour model.
         colours: "rgb", or "lab" (CIE L*a*b*).
         smoothness: λ, weight of the contrast between neighbours.
@@ -306,7 +306,10 @@ def _cut_out(
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
     colours = _in_space(_resized(picture.pixels, size), recipe)
     saliency = _together([(values, place.scaled(size)) for values, place in maps], recipe)
-    seeds = find_seeds(saliency, recipe.foreground, recipe.background)
+    if any(_varies(values) for values, _ in maps):
+        seeds = find_seeds(saliency, recipe.foreground, recipe.background)
+    else:  # else the edge of what was seen would be the object's
+        seeds = np.full(size, UNDECIDED, np.int8)
     parts, mixtures = _cut(colours, seeds, recipe)
     mask = largest_component(parts)
     notes = [] if mixtures else [_NO_SEEDS]
@@ -360,13 +363,18 @@ def find_seeds(saliency: Floats, foreground: float = 0.95, background: float = 0
     everywhere has seeds of both kinds. One that is the same everywhere, to 1e-5 of its values, has none.
     """
     seeds = np.full(saliency.shape, UNDECIDED, np.int8)
-    lowest, low, high, highest = np.quantile(saliency, [0, background, foreground, 1])
-    if highest - lowest <= 1e-5 * highest:  # a constant laid on the picture's pixels is one but for rounding
+    if not _varies(saliency):
         return seeds
+    low, high, highest = np.quantile(saliency, [background, foreground, 1])
     at_top = low == high == highest
     seeds[saliency < low if at_top else saliency <= low] = BACKGROUND
     seeds[saliency > high if low == high and not at_top else saliency >= high] = FOREGROUND
     return seeds
+
+
+def _varies(saliency: Floats) -> bool:
+    """More than by rounding: a constant laid on other pixels is hardly one."""
+    return bool(np.ptp(saliency) > 1e-5 * saliency.max())
 
 
 def _cut(colours: Colours, seeds: npt.NDArray[np.int8], recipe: SegmentRecipe) -> tuple[Mask, tuple[Mixture, ...]]:

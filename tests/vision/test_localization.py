@@ -47,7 +47,7 @@ def test_more_classes_than_there_are():
 
 
 def test_what_is_no_picture():
-    with pytest.raises(ImageError, match="missing.png"):
+    with pytest.raises(ImageError, match=r"missing\.png"):
         xs.localize(FIVE, [pictures()[0], "missing.png"], **OPTIONS)
 
 

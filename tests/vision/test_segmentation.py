@@ -227,8 +227,10 @@ def bounds(found):
 @pytest.mark.parametrize("recipe", ["paper", "best"])
 @pytest.mark.parametrize("size", [(120, 160), (300, 400), (32, 32), (1, 1)])
 def test_a_map_that_is_the_same_everywhere(size, value, recipe):
+    """Of what the network sees: the edge of a crop is no object's."""
     picture, _ = drawn(size, [DISC])
-    found = cut(known(np.full((SIDE, SIDE), value)), picture, 0, replace(SEGMENT_RECIPES[recipe], method="gradient"))
+    made, crop = replace(SEGMENT_RECIPES[recipe], method="gradient"), Preprocess(resize=SIDE, mean=0, std=255)
+    found = cut(known(np.full((SIDE, SIDE), value)), picture, 0, made, crop)
     assert found.mask.all()
     assert found.box == (0, 0, size[1], size[0])
     assert (found.seeds == -1).all()
@@ -282,7 +284,7 @@ def test_an_object_too_thin_to_be_refined_is_left_as_it_was_found():
 
 WRONG = {
     "method": "sobel",
-    "whole": "yes",
+    "views": ("crop", "squash"),
     "mirror": 1,
     "blur": -0.1,
     "foreground": 1.5,
@@ -311,6 +313,12 @@ def test_all_that_is_wrong_with_a_recipe_is_named():
 def test_each_alone(name):
     with pytest.raises(RecipeError, match=name):
         find_segment_recipe("best", **{name: WRONG[name]})
+
+
+@pytest.mark.parametrize("views", ["crop", (), ["whole"], (["whole"],), None])
+def test_views_are_a_tuple_of_names(views):
+    with pytest.raises(RecipeError, match="views is one or both of 'crop' and 'whole'"):
+        find_segment_recipe("paper", views=views)
 
 
 def test_background_is_below_foreground():
@@ -396,7 +404,7 @@ def test_the_mean_of_a_picture_and_its_mirror_image(name, channels):
     model = graph(body, inputs=inputs, outputs=f"float[{inputs[6]},5] logits", **WEIGHTS)
     shape, scale = (40, 64), np.array([100.0, 110.0, 120.0])
     pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    recipe = find_segment_recipe("paper", mirror=True, whole=True)
+    recipe = find_segment_recipe("paper", mirror=True, views=("whole",))
     preprocess = Preprocess(resize=9, mean=tuple(scale), std=50.0, channels=channels)
     found = cut(model, Picture(pixels, "noise"), 2, recipe, preprocess)
     squashed = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)).astype(float)
@@ -410,6 +418,18 @@ def test_the_mean_of_a_picture_and_its_mirror_image(name, channels):
     assert found.score == pytest.approx(explained.probabilities[:, 2].mean(), rel=1e-4)
 
 
+def test_crop_and_whole_together():
+    """Each view over its maximum, laid on its own part of the picture; the crop's part is the middle half."""
+    picture, _ = drawn((60, 120), [DISC])
+    crop, model = Preprocess(resize=SIDE, mean=0, std=255), known(blob(0.7, 0.4), blob(0.5, 0.5))
+    views = [("crop",), ("whole",), ("whole", "crop")]
+    one, two, both = (cut(model, picture, 0, find_segment_recipe("paper", views=each), crop).saliency for each in views)
+    np.testing.assert_allclose(both, (one + two) / 2 / blob(0.7, 0.4).max(), atol=1e-5)
+    assert centre(one)[0] == pytest.approx(30 + 0.7 * 60, abs=2)
+    mirrored = cut(model, picture, 0, find_segment_recipe("paper", views=views[2], mirror=True), crop).saliency
+    np.testing.assert_allclose(mirrored, (both + both[:, ::-1]) / 2, atol=1e-5)
+
+
 def test_without_whole_only_the_crop_is_seen():
     picture, _ = drawn((60, 120), [DISC])
     crop = Preprocess(resize=SIDE, mean=0, std=255)
@@ -418,7 +438,7 @@ def test_without_whole_only_the_crop_is_seen():
     assert seen[:, 31:89].all()
     assert not seen[:, :29].any()
     assert not seen[:, 91:].any()
-    assert (cut(model, picture, 0, find_segment_recipe("paper", whole=True), crop).saliency > 0).all()
+    assert (cut(model, picture, 0, find_segment_recipe("paper", views=("whole",)), crop).saliency > 0).all()
 
 
 # --- classes -------------------------------------------------------------------------------------
@@ -506,6 +526,7 @@ def test_views_that_disagree_are_judged_by_their_mean():
     assert explained.target.tolist() == [0, 1]
     assert found.target == mean.argmax()
     assert found.score == pytest.approx(mean.max(), rel=1e-4)
+    np.testing.assert_allclose(found.probabilities, mean, rtol=1e-4)
 
 
 # --- what else goes wrong ------------------------------------------------------------------------
