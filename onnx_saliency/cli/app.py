@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_saliency.cli import class_model, demo, explain, export, inspect, top_activations
+from onnx_saliency.cli import class_model, demo, explain, export, inspect, localize, segment, top_activations
 from onnx_saliency.cli.console import FAILED, fail, note
 from onnx_saliency.errors import SaliencyError
 
@@ -25,6 +25,8 @@ app.command()(demo.demo)
 app.command()(explain.explain)
 app.command()(export.export)
 app.command()(inspect.inspect)
+app.command()(localize.localize)
+app.command()(segment.segment)
 app.command()(top_activations.top_activations)
 
 

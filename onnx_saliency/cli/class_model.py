@@ -60,9 +60,7 @@ def class_model(
     size: Annotated[int | None, typer.Option(help="Height and width, for networks that take any size.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
     animate: Annotated[bool, typer.Option("--animate", help="Also write the way up as an animated picture.")] = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
-    ] = None,
+    labels: options.Labels = None,
     preprocess: options.Preset = None,
     mean: options.Mean = None,
     std: options.Std = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +14,14 @@ from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, prin
 
 def explain(
     model: options.ModelFile,
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
-    ],
+    images: options.Images,
     output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
         "saliency"
     ),
     target: Annotated[
         str | None, typer.Option(help="The class to explain, a number or name. Default: the predicted class.")
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
-    ] = None,
+    labels: options.Labels = None,
     against: Annotated[
         str | None, typer.Option(help="A class whose score is subtracted: what speaks for the one and not for it.")
     ] = None,
@@ -65,12 +60,10 @@ def explain(
     """
     from onnx_saliency.errors import ImageError, SaliencyError
     from onnx_saliency.explain import Explainer
-    from onnx_saliency.images import find_pictures, read_picture
+    from onnx_saliency.images import read_picture
     from onnx_saliency.report.results import Results, is_result
 
-    sources = [path for path in find_pictures(images) if str(path) in images or not is_result(path, output_folder)]
-    if not sources:
-        raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    sources = options.sources(images, output_folder, is_result)
     chosen = options.method(
         method, layer, samples=samples, noise=noise, seed=seed, steps=steps, baseline=baseline, at_once=at_once
     )
@@ -94,8 +87,8 @@ def explain(
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size
     )
-    wanted = number if number is not None else _number_or_name(target)
-    other = _number_or_name(against)
+    wanted = number if number is not None else options.number_or_name(target)
+    other = options.number_or_name(against)
     explainer.check_target(wanted)
     explainer.check_target(other)
     results = Results(output_folder)
@@ -132,10 +125,6 @@ def explain(
         out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
     if failed:
         raise typer.Exit(PARTIAL)
-
-
-def _number_or_name(text: str | None) -> int | str | None:
-    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
 
 
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -34,6 +39,10 @@ Baseline = Annotated[
 ]
 AtOnce = Annotated[
     int | None, typer.Option(help="Copies of an image in one turn of smoothgrad, vargrad, integrated_gradients.")
+]
+Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)]
+Images = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
 ]
 Layer = Annotated[
     str | None,
@@ -89,6 +98,28 @@ Channels = Annotated[str | None, typer.Option(help="RGB, BGR or L.")]
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width, for networks that take any size.")]
 
 
+def taking(shared: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the fields of a dataclass as options, after its own; it gets them as `asked`, an instance of it."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        own = [each for each in inspect.signature(verb).parameters.values() if each.name != "asked"]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        theirs = [inspect.Parameter(field.name, kind, default=field.default) for field in fields(shared)]
+        hints = get_type_hints(verb, include_extras=True) | get_type_hints(shared, include_extras=True)
+
+        @wraps(verb)
+        def call(**given: Any) -> None:
+            asked = shared(**{field.name: given.pop(field.name) for field in fields(shared)})
+            verb(**given, asked=asked)
+
+        parameters = [each.replace(annotation=hints[each.name]) for each in (*own, *theirs)]
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which Typer reads
+        call.__annotations__ = {name: hint for name, hint in hints.items() if name != "asked"}
+        return call
+
+    return decorate
+
+
 def method(name: str, layer: str | None = None, **given: float | None) -> Method_:
     """Return the method called so, with the options that were given.
 
@@ -131,6 +162,26 @@ def score(method: Method_, layer: str | None, neuron: str | None, channel: int |
         )
     first, *position = (int(number) for number in numbers)
     return NeuronScore(layer, tuple(position) or None), first
+
+
+def sources(images: list[str], folder: Path, is_result: Callable[[Path, Path], bool]) -> list[Path]:
+    """The pictures that were named, but for what an earlier run left in `folder` and nobody named.
+
+    Raises:
+        ImageError: something named gives no picture, or all are results.
+    """
+    from onnx_saliency.errors import ImageError
+    from onnx_saliency.images import find_pictures
+
+    found = [path for path in find_pictures(images) if str(path) in images or not is_result(path, folder)]
+    if not found:
+        raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    return found
+
+
+def number_or_name(text: str | None) -> int | str | None:
+    """A class as it is typed: a number where it reads as one."""
+    return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text
 
 
 def preset_like(name: str, base: Preprocess) -> Preprocess:

@@ -14,9 +14,7 @@ from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, prin
 
 def top_activations(
     model: options.ModelFile,
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
-    ],
+    images: options.Images,
     layer: Annotated[str, typer.Option(help="The layer by its name (inspect --layers).", show_default=False)],
     output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
         "activations"
@@ -54,13 +52,9 @@ def top_activations(
     Example: onnx-saliency top-activations net.onnx pictures --layer relu4_out --channels 0,3,12
     """
     from onnx_saliency.activations import ActivationSearch
-    from onnx_saliency.errors import ImageError
-    from onnx_saliency.images import find_pictures
     from onnx_saliency.report.activations import ActivationPages, is_sheet
 
-    sources = [path for path in find_pictures(images) if str(path) in images or not is_sheet(path, output_folder)]
-    if not sources:
-        raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    sources = options.sources(images, output_folder, is_sheet)
     search = ActivationSearch(
         model,
         layer=layer,

@@ -50,6 +50,8 @@ def write_json(path: str | Path, data: object) -> None:
 def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) -> None:
     """Write a PIL image or uint8 pixels (H, W, 3) in the format of the suffix: .png, .jpg, .jpeg or .webp.
 
+    Grey stays grey, everything else becomes RGB.
+
     Raises OutputError as `write_bytes` does, and for another suffix.
     """
     path = Path(path)
@@ -58,7 +60,7 @@ def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) ->
     kind, options = _FORMATS[path.suffix.lower()]
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with _replacing(path) as file:
-        picture.convert("RGB").save(file, format=kind, **options)
+        picture.convert("L" if picture.mode == "L" else "RGB").save(file, format=kind, **options)
 
 
 def write_animation(path: str | Path, frames: Sequence[npt.NDArray[np.uint8]], *, seconds: float = 4.0) -> None:
@@ -97,6 +99,16 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refusal(folder, error.strerror or str(error)) from error
+
+
+def unused(stem: str, taken: set[str]) -> str:
+    """A name that is not taken yet, and now is: cat, cat-2, cat-3. Upper and lower case are the same to some disks."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.casefold())
+    return name
 
 
 def _refusal(folder: Path, why: str) -> OutputError:

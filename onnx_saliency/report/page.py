@@ -65,10 +65,11 @@ class Section:
     lead: str = ""
 
 
-def page(title: str, intro: str, sections: Sequence[Section]) -> str:
+def page(title: str, intro: str, sections: Sequence[Section | str]) -> str:
     """The whole page as HTML text: pictures inside as data, every word escaped, printed well, no JavaScript.
 
     intro: plain text; a blank line begins a new paragraph.
+    sections: or what `section_html` made of them, which takes less memory than their pixels.
     """
     paragraphs = "\n".join(f"<p>{escape(part.strip())}</p>" for part in intro.split("\n\n") if part.strip())
     style = files("onnx_saliency.report").joinpath("page.css").read_text("utf-8")
@@ -88,13 +89,14 @@ def page(title: str, intro: str, sections: Sequence[Section]) -> str:
 {paragraphs}
 </header>
 <main>
-{"".join(_section(section) for section in sections)}</main>
+{"".join(section if isinstance(section, str) else section_html(section) for section in sections)}</main>
 </body>
 </html>
 """
 
 
-def _section(section: Section) -> str:
+def section_html(section: Section) -> str:
+    """A section as it stands on the page: pictures inside, compressed."""
     lead = f'<p class="lead">{escape(section.lead)}</p>\n' if section.lead else ""
     figures = "".join(
         _gallery(figure, section.title) if isinstance(figure, Gallery) else _figure(figure, section.title)
@@ -138,19 +140,19 @@ def _bar(bar: Bar) -> str:
     label = escape(bar.label)
     return (
         f'<div class="bar{explained}"><span class="label" title="{label}">{label}</span>'
-        f'<span class="value">{escape(_percent(bar.probability))}</span>'
+        f'<span class="value">{escape(percent(bar.probability))}</span>'
         f'<span class="track"><span class="fill" style="width:{100 * share:.2f}%"></span></span></div>\n'
     )
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
     """As many digits as say something: 97.3 %, 0.04 %, < 0.01 %; "n/a" for NaN."""
-    percent = 100 * probability
-    if not math.isfinite(percent):
+    value = 100 * probability
+    if not math.isfinite(value):
         return "n/a"
-    if percent < 0.01:
+    if value < 0.01:
         return "< 0.01 %"
-    return f"{percent:.1f} %" if percent >= 0.1 else f"{percent:.2f} %"
+    return f"{value:.1f} %" if value >= 0.1 else f"{value:.2f} %"
 
 
 def _data_url(pixels: npt.NDArray[np.uint8]) -> str:

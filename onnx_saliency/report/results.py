@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_saliency.explain import Explainer, Explanation
 from onnx_saliency.report.colour import heat
-from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_npz, write_text
 from onnx_saliency.report.overlay import normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
 from onnx_saliency.report.sheet import Tile
@@ -43,7 +43,7 @@ class Results:
         """
         make_folder(self.folder)
         for i, picture in enumerate(explanation.pictures):
-            stem = self._unique(Path(picture.name).stem or "picture")
+            stem = unused(Path(picture.name).stem or "picture", self._stems)
             place, saliency = explanation.placements[i], explanation.saliency[i]
             shown = place.restore(normalise(saliency))
             blended, coloured = overlay(picture.pixels, shown), heat(shown)
@@ -92,15 +92,6 @@ class Results:
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
         write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
-
-    def _unique(self, stem: str) -> str:
-        """A name that no earlier picture took: cat, cat-2, cat-3."""
-        name, number = stem, 1
-        while name.casefold() in self._stems:
-            number += 1
-            name = f"{stem}-{number}"
-        self._stems.add(name.casefold())
-        return name
 
 
 def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:

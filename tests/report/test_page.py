@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page
+from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
 
 VOID = {"meta", "img"}
 NASTY = """<script>alert("x")</script> & 'quotes' "double" </title></style>"""
@@ -78,6 +78,10 @@ def test_one_section_a_picture():
     assert len(reader.all("section")) == 3
     assert len(reader.all("img")) == 6
     assert len(reader.all("table")) == 2
+
+
+def test_a_section_may_be_made_beforehand():
+    assert page("Report", "", [example(), section_html(example())]) == page("Report", "", [example(), example()])
 
 
 def test_nothing_is_fetched():

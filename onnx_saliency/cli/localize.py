@@ -1,0 +1,31 @@
+"""`localize MODEL IMAGE...`: a mask and a box for each of a picture's best classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.objects import Asked, find_objects
+
+
+@options.taking(Asked)
+def localize(
+    model: options.ModelFile,
+    images: options.Images,
+    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
+        "localization"
+    ),
+    top: Annotated[int, typer.Option(min=1, help="How many classes of each picture, the likeliest ones.")] = 5,
+    *,
+    asked: Asked,
+) -> None:
+    """Find the objects of each picture's best classes: boxes and masks as JSON, CSV and COCO, one page.
+
+    A map, a mask and a box a class. Needs the extra `segment`. Exit code 1 if some pictures failed; the others are done.
+
+    Example: onnx-saliency localize net.onnx pictures --top 3 --recipe best --labels names.txt
+    """
+    find_objects(model, images, output_folder, asked, what="localizing", top=top)
