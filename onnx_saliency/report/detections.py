@@ -114,11 +114,12 @@ def _picture(found: Segmentation, size: int) -> Pixels:
 
 
 def _resized(values: npt.NDArray[Value], like: Pixels) -> npt.NDArray[Value]:
-    """A map, a mask or seeds at the size of what is drawn: floats averaged, of the others the nearest."""
-    kind = Image.Resampling.BOX if values.dtype.kind == "f" else Image.Resampling.NEAREST
-    stored = values if values.dtype.kind == "f" else values.view(np.uint8)
-    resized = Image.fromarray(stored).resize((like.shape[1], like.shape[0]), kind)
-    made: npt.NDArray[Value] = np.asarray(resized).view(values.dtype)
+    """A map, a mask or seeds at the size of what is drawn: maps averaged, masks by majority, of seeds the nearest."""
+    is_mask, is_map = values.dtype.kind == "b", values.dtype.kind == "f"
+    stored = values if is_map else values.view(np.uint8) * np.uint8(255 if is_mask else 1)
+    kind = Image.Resampling.BOX if is_mask or is_map else Image.Resampling.NEAREST
+    resized = np.asarray(Image.fromarray(stored).resize((like.shape[1], like.shape[0]), kind))
+    made: npt.NDArray[Value] = (resized > 127 if is_mask else resized).view(values.dtype)
     return made
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onnx_saliency.errors import OutputError
 from onnx_saliency.report import files
-from onnx_saliency.report.files import write_bytes, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import unused, write_bytes, write_image, write_json, write_npz, write_text
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
@@ -43,6 +43,19 @@ def test_json_has_no_nan(tmp_path, value):
     with pytest.raises(OutputError, match="JSON"):
         write_json(tmp_path / "a.json", [value])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_grey_stays_grey(tmp_path):
+    write_image(tmp_path / "a.png", PIXELS[:, :, 0])
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), PIXELS[:, :, 0])
+
+
+def test_names_that_no_other_took():
+    taken = set()
+    names = [unused(stem, taken) for stem in ("cat", "Cat", "cat-2", "cat", "dog")]
+    assert names == ["cat", "Cat-2", "cat-2-2", "cat-3", "dog"]
 
 
 def test_npz(tmp_path):
