@@ -68,9 +68,13 @@ def test_bench_prints_forward_gradient_and_ratio(folder: Path) -> None:
     assert row.startswith("| net | 1 | 1 |")
 
 
-@pytest.mark.parametrize(("tool", "page"), [("methods.py", "methods.md"), ("recipes.py", "class-models.md")])
+TABLES = [("methods.py", "methods.md"), ("recipes.py", "class-models.md"), ("recipes.py --segment", "segmentation.md")]
+
+
+@pytest.mark.parametrize(("tool", "page"), TABLES)
 def test_tables_are_what_the_tools_print(tool: str, page: str) -> None:
-    command = [sys.executable, ROOT / "tools" / tool]
+    name, *options = tool.split()
+    command = [sys.executable, ROOT / "tools" / name, *options]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
     assert printed.strip() in (ROOT / "docs" / page).read_text("utf-8"), f"python tools/{tool} --markdown docs/{page}"
 

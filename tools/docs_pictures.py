@@ -25,13 +25,17 @@ from onnx_saliency.exporter.ascent import find_recipe
 from onnx_saliency.images import Picture, read_picture
 from onnx_saliency.report import Tile, contact_sheet, normalise, overlay, signed, write_image
 from onnx_saliency.report.activations import activation_sheet
+from onnx_saliency.report.detections import detections, object_tiles, segment_tiles
 from onnx_saliency.report.results import tiles
+from onnx_saliency.vision import SEGMENT_RECIPES
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 PICTURE, ACROSS = "telephone", 4
 LAYER, CHANNELS = "relu4_out", (0, 1)
 WIDEST, CLASS_MODELS_WIDEST = 900, 800  # noise takes more bytes
 CLASSES = 16
+SEGMENTED, LOCALIZED = "cat", "star-anchor"  # one object; two of them
+SIDE = 220
 
 
 def sheet(explainer: xs.Explainer, paths: list[Path], across: int, out: Path) -> None:
@@ -71,6 +75,17 @@ def class_models(model: Path, out: Path) -> None:
     picture = contact_sheet([tiles[i : i + 2 * ACROSS] for i in range(0, len(tiles), 2 * ACROSS)], tile_size=128)
     picture.thumbnail((CLASS_MODELS_WIDEST, CLASS_MODELS_WIDEST))
     write_image(out, picture)
+
+
+def segmentations(model: Path, pictures: dict[str, Path], out: Path) -> None:
+    """Write picture, map, seeds and object by both recipes, and below them two objects of one picture."""
+    rows = []
+    for recipe in SEGMENT_RECIPES:
+        first, *others = segment_tiles(xs.segment(model, pictures[SEGMENTED], recipe=recipe), SIDE)
+        rows.append([replace(first, title=f"{first.title}, by {recipe}"), *others])
+    (found,) = xs.localize(model, pictures[LOCALIZED], top=2, recipe="best")
+    rows.append([Tile(detections(found, SIDE), "two best classes", "by best"), *object_tiles(found, SIDE)])
+    write_image(out, contact_sheet(rows, tile_size=SIDE))
 
 
 def softmax_or_logit(model: Path, out: Path | None = None, **options: Any) -> str:
@@ -126,6 +141,7 @@ def main(
     activations = activation_sheet(found.channels, 4)
     activations.thumbnail((WIDEST, WIDEST))
     write_image(out / "activations.jpg", activations)
+    segmentations(default_model(), {path.stem: path for path in default_pictures()}, out / "segmentation.jpg")
     class_models(default_model(), out / "class-models.jpg")
     print(softmax_or_logit(default_model(), out / "softmax-or-logit.jpg"))
     if model is not None:

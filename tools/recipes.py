@@ -1,18 +1,23 @@
-"""The table of recipes in docs/class-models.md, made from the recipes themselves.
+"""The table of recipes in docs/class-models.md, made from the recipes themselves; with --segment, docs/segmentation.md.
 
 python tools/recipes.py --markdown docs/class-models.md
+python tools/recipes.py --segment --markdown docs/segmentation.md
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import fields
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from methods import renew
 
-from onnx_saliency.exporter.ascent import RECIPES, Recipe
+from onnx_saliency.exporter.ascent import RECIPES
+from onnx_saliency.vision import SEGMENT_RECIPES, SegmentRecipe
 
 WHAT = {
     "steps": "steps",
@@ -35,30 +40,41 @@ WHAT = {
 }
 
 
-def table() -> str:
+_ATTRIBUTES = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)\.$", cleandoc(SegmentRecipe.__doc__ or ""), flags=re.MULTILINE)
+SEGMENT_WHAT = {name: " ".join(text.split()) for name, text in _ATTRIBUTES}
+
+
+def table(recipes: Mapping[str, Any], what: Mapping[str, str]) -> str:
     """One row a number; those that only count together with waves are left out where there are none."""
-    lines = [f"| | {' | '.join(f'`{name}`' for name in RECIPES)} | |", "|---|" + "---|" * (len(RECIPES) + 1)]
-    for field in fields(Recipe)[1:]:
-        values = (_cell(recipe, field.name) for recipe in RECIPES.values())
-        lines.append(f"| `{field.name}` | {' | '.join(values)} | {WHAT[field.name]} |")
+    names = [field.name for field in fields(next(iter(recipes.values())))[1:]]
+    lines = [f"| | {' | '.join(f'`{name}`' for name in recipes)} | |", "|---|" + "---|" * (len(recipes) + 1)]
+    for name in names:
+        values = (_cell(recipe, name) for recipe in recipes.values())
+        lines.append(f"| `{name}` | {' | '.join(values)} | {what[name]} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(recipe: Recipe, name: str) -> str:
+def _cell(recipe: Any, name: str) -> str:
     value: Any = getattr(recipe, name)
     if name == "decay" and not recipe.fourier:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def main(to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew it in this page.")] = None) -> None:
+def main(
+    segment: Annotated[bool, typer.Option("--segment", help="Of segmentation, and not of class models.")] = False,
+    to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew it in this page.")] = None,
+) -> None:
     """Print the table, or put it in its place on a page."""
+    made = table(SEGMENT_RECIPES, SEGMENT_WHAT) if segment else table(RECIPES, WHAT)
     if to_markdown is None:
-        print(table())
+        print(made)
     else:
-        renew(to_markdown, "recipes", table())
+        renew(to_markdown, "recipes", made)
 
 
 if __name__ == "__main__":
