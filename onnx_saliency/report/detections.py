@@ -147,18 +147,19 @@ def _line(pixels: Pixels) -> int:
 
 
 def _boxed(pixels: Pixels, found: Sequence[Segmentation], colours: Sequence[Colour], *, tags: bool = True) -> Pixels:
-    """Boxes, and a tag with class and score each, that cover no other tag where there is room."""
+    """Boxes, and a tag with class and score each, beside each other where there is room; none of an empty mask."""
+    seen = [(each, colour) for each, colour in zip(found, colours, strict=True) if each.mask.any()]
     image = Image.fromarray(pixels)
     draw, line = ImageDraw.Draw(image), _line(pixels)
     corners: list[Box] = []
-    for each in found:
+    for each, _ in seen:
         corners.append(_beside(_corners(each, pixels), corners, line + 1))
     for left, top, right, bottom in corners:
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_DARK, width=line + 2)
-    for box, colour in reversed(list(zip(corners, colours, strict=True))):
+    for box, (_, colour) in reversed(list(zip(corners, seen, strict=True))):
         draw.rectangle(box, outline=colour, width=line)
     taken: list[tuple[float, float, float, float]] = []
-    for each, box, colour in zip(found, corners, colours, strict=True):
+    for box, (each, colour) in zip(corners, seen, strict=True):
         if tags:
             taken.append(_tag(draw, image.size, f"{each.label}  {percent(each.score)}", box, colour, taken))
     return np.asarray(image)

@@ -71,7 +71,8 @@ class Segmentations:
             mask = f"{stem}.{rank}{MASK}" if several else f"{stem}{MASK}"
             write_image(self._folder / mask, Image.fromarray(each.mask.view(np.uint8) * np.uint8(255)))
             row["detections"].append(_row(each, as_text(mask)))
-            self._coco.add_annotation(number, each.target, each.label, each.box, each.score, each.mask)
+            if each.mask.any():  # COCO has no empty boxes
+                self._coco.add_annotation(number, each.target, each.label, each.box, each.score, each.mask)
         drawn = detections_sheet(found) if several else segment_sheet(found[0])
         write_image(self._folder / f"{stem}{DRAWN}", drawn)
         self.rows.append(row)

@@ -89,6 +89,12 @@ def test_the_size_is_bounded(size):
     assert max(detections(objects, 800).shape) == 800
 
 
+def test_a_mask_of_nothing_has_no_box():
+    nothing = found((0, 0, 0, 0))
+    assert not near(object_tiles([nothing], 500)[0].pixels, colour_of(0)).any()
+    assert near(detections([nothing, found()], 500), colour_of(1), 4).any()
+
+
 def test_a_map_of_one_value_everywhere():
     each = found((0, 0, 100, 80))
     assert len(segment_tiles(each)) == 4

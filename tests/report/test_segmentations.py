@@ -52,6 +52,16 @@ def test_no_pixels_are_kept(tmp_path):
     assert sum(map(len, results._sections)) < 300_000
 
 
+def test_a_mask_of_nothing_has_no_box(tmp_path):
+    results = Segmentations(tmp_path, segmenter(2), "net.onnx")
+    results.add([found((0, 0, 0, 0), label="nothing"), found(target=4)])
+    results.finish()
+    (annotation,) = json.loads((tmp_path / "coco.json").read_text("utf-8"))["annotations"]
+    assert annotation["category_id"] == 4
+    (row,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["pictures"]
+    assert (row["detections"][0]["box"], row["detections"][0]["area"]) == ([0, 0, 0, 0], 0)
+
+
 def test_words_are_escaped(tmp_path):
     results = Segmentations(tmp_path, segmenter(2), "<net>.onnx")
     results.add([found(label="<b>"), found(label="c, d\ne")])
