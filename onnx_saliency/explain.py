@@ -133,6 +133,8 @@ class Explainer:
     ) -> None:
         if batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
+        self.source = model
+        self._given = {"providers": providers, "input": input, "output": output, "threads": threads, "feeds": feeds}
         options = Options(find_method(method), score, several=several, details=True)
         explained = explain_model(model, options, input=input, output=output)
         check_export(explained)
@@ -161,6 +163,12 @@ class Explainer:
         self.classes = classifier.classes
         self._targets_from = explained.width
         self.labels = choose_labels(labels, stored, self.classes)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How its model is read and run, for verbs that write another graph of it: their options by name."""
+        names = None if self.labels is None else list(self.labels.names)
+        return {**self._given, "preprocess": self.preprocess, "labels": names}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -354,6 +362,14 @@ class Explainer:
         if self.labels is None:
             raise TargetError(f"The class {target!r} is a name, and no labels are known. Give labels, or a number.")
         return self.labels.index(target)
+
+
+def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) -> tuple[ModelSource, dict[str, Any]]:
+    """The model that an explainer explains, and its settings where `options` leave them at None; a model as it is."""
+    if not isinstance(model, Explainer):
+        return model, dict(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    return model.source, {**model.settings, **given}
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

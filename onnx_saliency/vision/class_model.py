@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import other_inputs, softmax
+from onnx_saliency.explain import Explainer, other_inputs, softmax, with_settings
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
@@ -78,7 +78,7 @@ class ClassModel:
 
 
 def class_model(
-    model: ModelSource,
+    model: ModelSource | Explainer,
     classes: Sequence[int | str] | int | str | None = None,
     *,
     recipe: str | Recipe = "paper",
@@ -103,7 +103,8 @@ def class_model(
     and number of threads give the same images.
 
     Args:
-        model: path, bytes, onnx.ModelProto or onnx_ir.Model.
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model, preprocessing, labels and
+            providers are taken where the options below leave them open.
         classes: numbers or names; None takes all.
         recipe: "paper", "modern", or a `Recipe`.
         seed: of starts and views.
@@ -135,7 +136,12 @@ def class_model(
     recipe = find_recipe(recipe)
     if batch_size < 1 or frames < 0:
         raise SaliencyError(f"batch_size is 1 or more images, frames 0 or more, not {batch_size} and {frames}.")
+    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "input": input, "output": output}
+    given |= {"providers": providers, "threads": threads, "feeds": feeds}
+    model, chosen = with_settings(model, given)
     source = load(model)
+    named = {"input": chosen["input"], "output": chosen["output"]}
+    runs_on = {"providers": chosen["providers"], "threads": chosen["threads"]}
     prepared = prepare_step(
         source,
         recipe,
@@ -143,16 +149,15 @@ def class_model(
         against=against,
         seed=seed,
         size=size,
-        preprocess=preprocess,
-        input=input,
-        output=output,
+        preprocess=chosen["preprocess"],
+        **named,
     )
     classifier, step, range_ = prepared.classifier, prepared.step, prepared.range_
-    names = choose_labels(labels, read_metadata(step.model.metadata_props), classifier.classes)
+    names = choose_labels(chosen["labels"], read_metadata(step.model.metadata_props), classifier.classes)
     targets = _targets(classes, names, step.width, of_classes=score is None)
-    session = Session(step.model, providers=providers, threads=threads)
-    judge = Session(score_model(source, input=input, output=output), providers=providers, threads=threads)
-    others = other_inputs(session, {*step.states, TARGET, KEY}, feeds or {})
+    session = Session(step.model, **runs_on)
+    judge = Session(score_model(source, **named), **runs_on)
+    others = other_inputs(session, {*step.states, TARGET, KEY}, chosen["feeds"] or {})
 
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
     found = ascent.run(targets, classifier.batch or batch_size, fixed=classifier.batch is not None)
@@ -257,7 +262,7 @@ class _Ascent:
             **self.others,
         }
         states = self._start(constants[KEY], self.recipe.noise)
-        notes = self._rescue(states, constants, count)
+        notes, dead = self._rescue(states, constants, count)
         iteration = Iteration(self.session, states, constants)
         frames: list[npt.NDArray[Any]] = []
         kept = {round(each) for each in np.linspace(self.recipe.steps, 0, self.frames)}
@@ -280,20 +285,28 @@ class _Ascent:
         history[:, iteration.steps :] = np.nan
         if not finite:
             raise ModelError("The network computes NaN or infinity on the way up: no image was found. Lower the rate.")
+        if not interrupted and self.recipe.steps > 1 and (flat := (history[:, -1] <= history[:, 0]) & ~dead).any():
+            notes.append(
+                f"The score of {_listed(targets[flat])} is not higher at the end than at the start: the image is no class "
+                "model. More steps or another rate may help."
+            )
         frames += [image] * (len(kept) - len(frames))
         stack = np.stack(frames)[:, :count] if frames else np.empty((0, count, *image.shape[1:]))
         return _Part(image[:count], history, stack, iteration.steps, interrupted, tuple(notes))
 
     def _rescue(
         self, states: dict[str, npt.NDArray[Any]], constants: Mapping[str, npt.NDArray[Any]], count: int
-    ) -> list[str]:
-        """Let those of the first `count` images whose gradient is zero at their start begin from noise, and say so."""
+    ) -> tuple[list[str], npt.NDArray[np.bool_]]:
+        """Let those of the first `count` images whose gradient is zero at their start begin from noise, and say so.
+
+        Returns the notes, and which are dead from noise too.
+        """
         notes: list[str] = []
         targets = constants[TARGET][:count]
         dead = self._dead(states, constants)[:count]
         for noise in (noise for noise in _RESCUES if noise > self.recipe.noise):
             if not dead.any():
-                return notes
+                break
             tried = np.flatnonzero(dead)
             states[PARAMETERS][tried] = self._start(constants[KEY][tried], noise)[PARAMETERS]
             dead = self._dead(states, constants)[:count]
@@ -307,7 +320,7 @@ class _Ascent:
                 f"Dead start: at {_listed(targets[dead])} the gradient is zero, from noise too; the image is no class "
                 "model."
             )
-        return notes
+        return notes, dead
 
     def _dead(
         self, states: Mapping[str, npt.NDArray[Any]], constants: Mapping[str, npt.NDArray[Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from onnx_saliency.explain import Explainer
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.vision.segmentation import PAPER, Segmentation, Segmenter, SegmentRecipe
 
@@ -12,7 +13,7 @@ TOP = 5
 
 
 def localize(
-    model: ModelSource,
+    model: ModelSource | Explainer,
     images: Any,
     *,
     top: int = TOP,
@@ -22,7 +23,7 @@ def localize(
     """Find the objects of each picture's best classes, from one forward pass: one map, one mask and one box a class.
 
     Args:
-        model: as `Explainer` takes it.
+        model: as `Explainer` takes it, or an `Explainer`.
         images: a path, PIL image or `Picture`, or a list of them.
         top: how many classes of each picture.
         recipe: a name of `SEGMENT_RECIPES`, or a `SegmentRecipe`.

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from scipy import ndimage
 
 from onnx_saliency.errors import MethodError, RecipeError, SaliencyError
-from onnx_saliency.explain import Explainer, Targets
+from onnx_saliency.explain import Explainer, Targets, with_settings
 from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, read_picture
@@ -183,7 +183,7 @@ class Segmenter:
     """Masks and boxes by one classifier and one recipe; the model is rewritten and the session built once.
 
     Args:
-        model: as `Explainer` takes it.
+        model: as `Explainer` takes it; or an `Explainer`, whose model and settings are taken, and not its method.
         recipe: a name of `SEGMENT_RECIPES`, or a `SegmentRecipe`.
         top: how many classes of each picture, from one forward pass.
         options: as `Explainer` takes them, but for `method` and `several`, which are the recipe's and `top`.
@@ -194,11 +194,17 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: ModelSource, recipe: str | SegmentRecipe = PAPER, *, top: int = 1, **options: Any
+        self,
+        model: ModelSource | Explainer,
+        recipe: str | SegmentRecipe = PAPER,
+        *,
+        top: int = 1,
+        **options: Any,
     ) -> None:
         self.recipe = find_segment_recipe(recipe)
         self.top = top
-        self.explainer = Explainer(model, method=self.recipe.method, several=top, **options)
+        source, options = with_settings(model, options)
+        self.explainer = Explainer(source, method=self.recipe.method, several=top, **options)
         if not self.explainer.explains_classes:
             raise SaliencyError("Segmentation finds the object of a class: the score is 'logit' or 'probability'.")
 
@@ -261,12 +267,17 @@ class Segmenter:
 
 
 def segment(
-    model: ModelSource, image: Any, target: Targets = None, *, recipe: str | SegmentRecipe = PAPER, **options: Any
+    model: ModelSource | Explainer,
+    image: Any,
+    target: Targets = None,
+    *,
+    recipe: str | SegmentRecipe = PAPER,
+    **options: Any,
 ) -> Segmentation:
     """Cut the object out that a class was found by (paper, section 3.2).
 
     Args:
-        model: as `Explainer` takes it.
+        model: as `Explainer` takes it, or an `Explainer`.
         image: path, PIL image or `Picture`.
         target: the class by number or name; None for the predicted one.
         recipe: a name of `SEGMENT_RECIPES`, or a `SegmentRecipe`.

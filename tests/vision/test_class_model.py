@@ -537,3 +537,22 @@ def test_steps_that_cannot_be_exported(tmp_path):
     with pytest.raises(TargetError, match="No class 9"):
         xs.export_step(small(), tmp_path / "step.onnx", against=9)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- an explainer in the model's place, and ascents that lead nowhere -----------------------------
+
+
+def test_an_explainer_stands_for_its_model_and_settings():
+    preprocess = xs.Preprocess(size=8, mean=(120.0, 110.0, 100.0), std=58.0, channels="BGR")
+    explainer = xs.Explainer(small(), preprocess=preprocess, labels=NAMES, providers=["cpu"], threads=1)
+    found = xs.class_model(explainer, ["goldfish"], recipe=FEW)
+    expected = make(classes=[1], preprocess=preprocess, labels=NAMES)
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert found.labels.names == tuple(NAMES)
+    other = xs.class_model(explainer, ["tench"], recipe=FEW, labels=NAMES[1:] + NAMES[:1])
+    assert other.target.tolist() == [4]  # what is given goes before the explainer's
+
+
+def test_a_score_that_does_not_rise_is_said():
+    (note,) = make(recipe=xs.Recipe("still", steps=3, rate=1e-30)).notes
+    assert "The score of 1, 3 is not higher at the end" in note
