@@ -24,7 +24,8 @@ def localize(
 ) -> None:
     """Find the objects of each picture's best classes: boxes and masks as JSON, CSV and COCO, one page.
 
-    A map, a mask and a box a class. Needs the extra `segment`. Exit code 1 if some pictures failed; the others are done.
+    A map, a mask and a box a class. Needs the extra `segment`. Exit code 1 if some pictures failed; the others are
+    done.
 
     Example: onnx-saliency localize net.onnx pictures --top 3 --recipe best --labels names.txt
     """

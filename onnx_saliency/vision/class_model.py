@@ -288,7 +288,7 @@ class _Ascent:
         if not interrupted and self.recipe.steps > 1 and (flat := (history[:, -1] <= history[:, 0]) & ~dead).any():
             notes.append(
                 f"The score of {_listed(targets[flat])} is not higher at the end than at the start: the image is no "
-                "class model. More steps or another rate may help."
+                "class model. More steps, another rate or a smaller penalty may help."
             )
         frames += [image] * (len(kept) - len(frames))
         stack = np.stack(frames)[:, :count] if frames else np.empty((0, count, *image.shape[1:]))

@@ -213,8 +213,9 @@ def test_a_dead_start_begins_from_noise():
 
 def test_a_penalty_does_not_hide_a_dead_start():
     start = replace(PAPER, steps=3, noise=0.001, l2=1.0)
-    (note,) = make(rectified(-0.5, gain=0.2), recipe=start).notes
+    note, fallen = make(rectified(-0.5, gain=0.2), recipe=start).notes
     assert "Dead start" in note
+    assert "smaller penalty" in fallen
 
 
 def test_only_dead_images_begin_from_noise():
