@@ -97,11 +97,13 @@ def test_animate(net, tmp_path, command):
 def test_every_part_of_a_recipe(net, tmp_path, command):
     parts = {
         "rate": 0.3,
+        "cool": 0.5,
         "lambda": 0.01,
         "tv": 0.02,
         "jitter": 0.1,
         "scale": 1.2,
         "rotate": 3.0,
+        "colour": 0.2,
         "blur": 1.0,
         "noise": 0.2,
         "diversity": 0.5,
@@ -278,7 +280,7 @@ def test_export_ascent_json(tmp_path, command):
     assert ran.code == 0
     assert ran.json["ascent"] == str(out)
     assert ran.json["bytes"] == out.stat().st_size
-    assert ran.json["inputs"] == ["parameters", "target", "key", "step", "scores"]
+    assert ran.json["inputs"] == ["parameters", "target", "key", "step", "mean", "square", "scores"]
     assert [dim.dim_value for dim in onnx.load(out).graph.input[0].type.tensor_type.shape.dim[1:]] == [3, 12, 12]
 
 

@@ -22,7 +22,7 @@ RGB = Range(np.array([120.0, 110.0, 100.0]), np.array([60.0, 50.0, 40.0]))
 BGR = Range(RGB.mean[::-1].copy(), RGB.std[::-1].copy(), reverse=True)
 STILL = Recipe("still", steps=4, rate=0.1, optimiser="normalised")
 WAVES = replace(STILL, fourier=True, decorrelate=True)
-MOVING = replace(STILL, jitter=0.2, scale=1.3, rotate=20.0)
+MOVING = replace(STILL, jitter=0.2, scale=1.3, rotate=20.0, mirror=True, colour=0.3)
 ALL = replace(
     MOVING,
     optimiser="adam",
@@ -34,6 +34,7 @@ ALL = replace(
     blur=0.8,
     blur_end=0.3,
     grain=0.1,
+    cool=0.9,
 )
 
 
@@ -117,15 +118,21 @@ def slow_image(p, recipe, range_):
     return 2 / (1 + np.exp(-waves)) - 1
 
 
-def slow_sampling(size, recipe, step, key):
+def slow_draws(channels, step, key):
+    """The random numbers of a view: angle, size, two moves, which side, gains, shifts."""
+    count = 5 + 2 * channels
+    return 2 * slow_uniform(key * count + np.arange(count) + step * count * 65536, SEED) - 1
+
+
+def slow_sampling(size, recipe, draws):
     """The matrix of the random view of one image, from pixels to pixels."""
     height, width = size
-    draws = 2 * slow_uniform(key * 4 + np.arange(4) + step * 4 * 65536, SEED) - 1
+    side = -1 if recipe.mirror and draws[4] < 0 else 1
     angle, zoom = np.radians(draws[0] * recipe.rotate), recipe.scale ** draws[1]
     matrix = np.zeros((height * width, height * width))
     for y in range(height):
         for x in range(width):
-            dx, dy = x - (width - 1) / 2, y - (height - 1) / 2
+            dx, dy = side * (x - (width - 1) / 2), y - (height - 1) / 2
             u = (np.cos(angle) * dx + np.sin(angle) * dy) / zoom + (width - 1) / 2 + draws[2] * recipe.jitter * width
             v = (np.cos(angle) * dy - np.sin(angle) * dx) / zoom + (height - 1) / 2 + draws[3] * recipe.jitter * height
             for row in (np.floor(v), np.floor(v) + 1):
@@ -151,9 +158,14 @@ def slow_view(j, recipe, step, keys):
         share = step / max(recipe.steps - 1, 1)
         sigma = recipe.blur * (1 - share) + recipe.blur_end * share
         j = slow_blur(j, sigma) if sigma else j
-    if recipe.is_viewed:
-        matrices = np.array([slow_sampling(size, recipe, step, key) for key in keys])
+    channels = j.shape[2]
+    draws = [slow_draws(channels, step, key) for key in keys]
+    if recipe.is_moved:
+        matrices = np.array([slow_sampling(size, recipe, each) for each in draws])
         j = np.einsum("kop,bkcp->bkco", matrices, j.reshape(*j.shape[:3], -1)).reshape(j.shape)
+    if recipe.colour:
+        gains, shifts = (np.array(draws)[:, first : first + channels, None, None] for first in (5, 5 + channels))
+        j = j * np.exp(recipe.colour * gains) + recipe.colour * shifts
     if recipe.grain:
         table = np.random.default_rng(SEED).standard_normal((j.shape[2], size[0] + 48, size[1] + 48))
         y, x = (slow_uniform(step * 2 + np.arange(2), SEED) * 48).astype(int)
@@ -214,12 +226,13 @@ def check(found, feeds, slow, recipe, tolerance=1e-6):
     """The step against the slow one."""
     p, at = feeds["parameters"].astype(np.float64), slow.at
     g = slow.gradient(p[None][0])
+    rate = recipe.rate * (min(1, (1 - at / recipe.steps) / recipe.cool) if recipe.cool else 1)
     if recipe.optimiser == "normalised":
-        update = recipe.rate * g / rms(g)
+        update = rate * g / rms(g)
     else:
         mean = 0.9 * feeds["mean"] + 0.1 * g
         square = 0.999 * feeds["square"] + 0.001 * g**2
-        update = recipe.rate * mean / (1 - 0.9 ** (at + 1)) / (np.sqrt(square / (1 - 0.999 ** (at + 1))) + 1e-8)
+        update = rate * mean / (1 - 0.9 ** (at + 1)) / (np.sqrt(square / (1 - 0.999 ** (at + 1))) + 1e-8)
         close(found["next/mean"], mean, tolerance)
         close(found["next/square"], square, tolerance)
     close(found["next/parameters"] - p, update, tolerance)
@@ -255,6 +268,11 @@ def label(recipe):
         replace(STILL, jitter=0.4),
         replace(STILL, scale=2.0),
         replace(STILL, rotate=90.0),
+        replace(MOVING, rotate=0.0),
+        replace(STILL, mirror=True),
+        replace(STILL, colour=0.5),
+        replace(STILL, cool=1.0),
+        replace(STILL, cool=0.3, optimiser="adam"),
         replace(STILL, blur=1.5),
         replace(STILL, blur_end=0.7),
         replace(MOVING, blur=1.0),
@@ -536,6 +554,33 @@ def test_steps_beyond_the_last_repeat_its_column():
     np.testing.assert_array_equal(found["next/step"], [10])
 
 
+def test_a_cooled_rate_ends_at_zero():
+    """It falls over the last share, and steps beyond the last do not go back."""
+    recipe = replace(STILL, cool=0.5)
+    step = build(net(), recipe)
+    lengths = [
+        np.ptp(outputs(step, start(step, at=at))["next/parameters"] - start(step)["parameters"]) for at in range(6)
+    ]
+    np.testing.assert_allclose(np.array(lengths) / lengths[0], [1, 1, 1, 0.5, 0, 0], atol=1e-9)
+
+
+def test_half_of_the_views_are_mirrored():
+    """A net that counts one column only: the gradient lies there, or in the one across."""
+    weight = np.zeros((1, 3, *SIZE))
+    weight[..., 1] = 1.0
+    model = net(
+        body=" k = Mul(image, weight) e = ReduceSum<keepdims = 0>(k, axes)",
+        outputs="[N,3] e",
+        weight=weight,
+        axes=np.array([2, 3]),
+    )
+    step = build(model, replace(STILL, mirror=True))
+    found = outputs(step, start(step, count=64, parameters=np.zeros((64, 3, *SIZE)), target=np.zeros(64, np.int64)))
+    columns = np.abs(found["next/parameters"]).sum(axis=(1, 2)) > 1e-3
+    assert set(map(tuple, np.argwhere(columns)[:, 1:])) == {(1,), (SIZE[1] - 2,)}
+    assert 20 < columns[:, 1].sum() < 44
+
+
 def test_another_input_stays_one():
     inputs = "float[N,3,H,W] image, float gain"
     step = build(net("float", " k = Mul(logits, gain)", "[N,5] k", inputs=inputs), STILL)
@@ -588,9 +633,9 @@ def test_recipes_by_name():
 
 def test_the_papers_recipe_is_the_papers():
     """What section 2 states: the logit, the zero image, the squared norm, one gradient a step of the image itself."""
-    assert (PAPER.score, PAPER.noise, PAPER.fourier, PAPER.is_viewed) == ("logit", 0, False, False)
+    assert (PAPER.score, PAPER.noise, PAPER.fourier, PAPER.is_moved) == ("logit", 0, False, False)
     assert PAPER.l2 > 0
-    assert (PAPER.tv, PAPER.blur, PAPER.blur_end, PAPER.grain, PAPER.diversity) == (0, 0, 0, 0, 0)
+    assert (PAPER.colour, PAPER.tv, PAPER.blur, PAPER.blur_end, PAPER.grain, PAPER.diversity) == (0, 0, 0, 0, 0, 0)
 
 
 def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
@@ -601,6 +646,8 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         "tv": (float("nan"), "tv is 0 or more, not nan"),
         "noise": (float("inf"), "noise is 0 or more, not inf"),
         "grain": (-3.0, "grain is 0 or more, not -3.0"),
+        "colour": (5.0, "colour is the exponent of a gain, at most 4, not 5.0"),
+        "cool": (1.5, "cool is a share of the steps, at most 1, not 1.5"),
         "scale": (0.5, "scale is a factor from 1 to 4, not 0.5"),
         "jitter": (2.0, "jitter is a fraction of the side, at most 1, not 2.0"),
         "optimiser": ("sgd", "optimiser is 'adam' or 'normalised', not 'sgd'"),

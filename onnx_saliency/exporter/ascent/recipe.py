@@ -10,6 +10,21 @@ from typing import Literal
 
 from onnx_saliency.errors import RecipeError
 
+_NOT_NEGATIVE = (
+    "cool",
+    "l2",
+    "tv",
+    "decay",
+    "jitter",
+    "rotate",
+    "colour",
+    "blur",
+    "blur_end",
+    "grain",
+    "diversity",
+    "noise",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -24,6 +39,7 @@ class Recipe:
         steps: how many.
         rate: length of a step: of Adam, or the rms of a normalised gradient; in units of J, or of amplitudes of waves.
         optimiser: "adam" (Kingma & Ba 2015) or "normalised", a step along g / rms(g).
+        cool: over this share of the steps, the last ones, the rate falls evenly to 0.
         l2: the paper's λ, for J.
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
         score: "logit", as in the paper, or "probability", to see why not: the network's own, or where it ends in
@@ -35,6 +51,9 @@ class Recipe:
         jitter: views are moved by up to this fraction of the side.
         scale: views are enlarged by up to this factor, or made smaller by as much.
         rotate: views are turned by up to this many degrees.
+        mirror: half of the views are mirrored, left for right.
+        colour: views are recoloured: each channel times a factor of up to e to this power, or divided by as much, and
+            shifted by up to this.
         blur: standard deviation in pixels of a Gaussian on what the network sees, at the first step.
         blur_end: the same at the last step; between them it changes evenly.
         grain: standard deviation of normal noise on what the network sees, other noise at each step (Smilkov et al.
@@ -51,6 +70,7 @@ class Recipe:
     steps: int
     rate: float
     optimiser: Literal["adam", "normalised"] = "adam"
+    cool: float = 0.0
     l2: float = 0.0
     tv: float = 0.0
     score: Literal["logit", "probability"] = "logit"
@@ -60,6 +80,8 @@ class Recipe:
     jitter: float = 0.0
     scale: float = 1.0
     rotate: float = 0.0
+    mirror: bool = False
+    colour: float = 0.0
     blur: float = 0.0
     blur_end: float = 0.0
     grain: float = 0.0
@@ -72,7 +94,7 @@ class Recipe:
             wrong.append(f"steps is 1 or more, not {self.steps}")
         if not (math.isfinite(self.rate) and self.rate > 0):
             wrong.append(f"rate is above 0, not {self.rate}")
-        for name in ("l2", "tv", "decay", "jitter", "rotate", "blur", "blur_end", "grain", "diversity", "noise"):
+        for name in _NOT_NEGATIVE:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 wrong.append(f"{name} is 0 or more, not {value}")
@@ -80,6 +102,10 @@ class Recipe:
             wrong.append(f"scale is a factor from 1 to 4, not {self.scale}")
         if self.jitter > 1:
             wrong.append(f"jitter is a fraction of the side, at most 1, not {self.jitter}")
+        if self.colour > 4:
+            wrong.append(f"colour is the exponent of a gain, at most 4, not {self.colour}")
+        if self.cool > 1:
+            wrong.append(f"cool is a share of the steps, at most 1, not {self.cool}")
         if self.optimiser not in ("adam", "normalised"):
             wrong.append(f"optimiser is 'adam' or 'normalised', not {self.optimiser!r}")
         if self.score not in ("logit", "probability"):
@@ -90,24 +116,26 @@ class Recipe:
             raise RecipeError(f"Recipe {self.name!r}: {'; '.join(wrong)}.")
 
     @property
-    def is_viewed(self) -> bool:
-        """Whether the network sees changed views, not the image itself."""
-        return self.jitter > 0 or self.scale > 1 or self.rotate > 0
+    def is_moved(self) -> bool:
+        """Whether views are moved, enlarged, turned or mirrored."""
+        return self.jitter > 0 or self.scale > 1 or self.rotate > 0 or self.mirror
 
 
-PAPER = Recipe("paper", steps=128, rate=0.02, optimiser="normalised", l2=1e-4)
+PAPER = Recipe("paper", steps=128, rate=0.04, cool=1.0, l2=1e-4)
 """Simonyan, Vedaldi, Zisserman 2013, section 2; what it leaves open is ours."""
 
 MODERN = Recipe(
     "modern",
     steps=400,
-    rate=0.07,
+    rate=0.12,
+    cool=1.0,
     fourier=True,
-    decay=1.3,
+    decay=1.4,
     decorrelate=True,
     jitter=0.1,
     scale=1.2,
-    rotate=10.0,
+    mirror=True,
+    colour=0.4,
     noise=0.01,
 )
 """Olah, Mordvintsev, Schubert 2017, with transformations after Mordvintsev et al. 2018."""

@@ -144,12 +144,12 @@ def _update(
     gradient: Tensor, recipe: Recipe, graph: ir.Graph, step: Tensor, shape: tuple[int | str, ...]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The step that the optimiser takes, and its states after it."""
-    tape = gradient.tape
+    tape, rate = gradient.tape, _rate(recipe, step, gradient.dtype)
     if recipe.optimiser == "normalised":  # each image by its own rms, in units of its maximum: squares must not vanish
         tiny = np.array(np.finfo(np.float32).tiny, gradient.dtype.numpy())
         unit = gradient / op.Max(op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=1), tiny)
         size = op.Sqrt(op.ReduceMean(unit * unit, [1, 2, 3], keepdims=1))
-        return unit * recipe.rate / op.Max(size, tiny), {}
+        return unit * rate / op.Max(size, tiny), {}
     first, second = (Tensor(tape, add_input(graph, name, shape, gradient.dtype)) for name in ("mean", "square"))
     mean = first * _BETAS[0] + gradient * (1 - _BETAS[0])
     square = second * _BETAS[1] + gradient * gradient * (1 - _BETAS[1])
@@ -158,8 +158,18 @@ def _update(
         each / (1 - op.Pow(np.array(beta, gradient.dtype.numpy()), taken))
         for each, beta in zip((mean, square), _BETAS, strict=True)
     ]
-    update = unbiased[0] * recipe.rate / (op.Sqrt(unbiased[1]) + _EPSILON)
+    update = unbiased[0] * rate / (op.Sqrt(unbiased[1]) + _EPSILON)
     return update, {NEXT + "mean": mean, NEXT + "square": square}
+
+
+def _rate(recipe: Recipe, step: Tensor, dtype: ir.DataType) -> Tensor | float:
+    """The length of this step: what the recipe says, and in the last of its steps ever less, down to 0 after them."""
+    if not recipe.cool:
+        return recipe.rate
+    left = 1.0 - op.Cast(step, to=dtype) * (1 / recipe.steps)
+    share = op.Clip(left * (1 / recipe.cool), np.array(0, dtype.numpy()), np.array(1, dtype.numpy()))
+    rate: Tensor = share * recipe.rate
+    return rate
 
 
 def _penalty(j: Tensor, recipe: Recipe) -> Tensor | None:
