@@ -9,22 +9,20 @@ What was measured of a net is kept in the folder `--out`, and a second run goes 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from transfer import find_nets
 
 from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
-from onnx_saliency.evaluation.localise import Localisation, measure_localisation, summary
+from onnx_saliency.evaluation.localise import draw_examples, measure_localisation
 from onnx_saliency.report import write_json, write_text
-from onnx_saliency.vision import SEGMENT_RECIPES, Segmenter
+from onnx_saliency.report.localisation import COLUMNS, MAP_COLUMNS, as_json, cells, map_cells
+from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 
-BEST = "best"
 _MARKS = ("<!-- localisation -->", "<!-- /localisation -->")
 
 
@@ -32,54 +30,25 @@ def measure(net: Any, data: Path, count: int | None, threads: int | None, progre
     """The table of one net, as JSON."""
     segmenters = [Segmenter(net.path, recipe, preprocess=net.preprocess, threads=threads) for recipe in SEGMENT_RECIPES]
     dataset = resolve_labels(open_dataset(data), segmenters[0].explainer.classes or 0, offset=net.offset)
-    if count is not None:
-        chosen = np.random.default_rng(0).choice(len(dataset), count, replace=False)
-        dataset = replace(dataset, examples=tuple(dataset.examples[i] for i in sorted(chosen)))
+    dataset = dataset if count is None else draw_examples(dataset, count)
     task = progress.add_task(net.name, total=len(dataset))
     result = measure_localisation(segmenters, dataset, progress=lambda done: progress.update(task, completed=done))
-    return {"net": net.name, "pictures": len(dataset), **as_json(result)}
-
-
-def as_json(result: Localisation) -> dict[str, Any]:
-    """What was measured: a row a contender, the differences to the best recipe, and the measures of the maps."""
-    rows = summary(result)
-    for row in rows:
-        if row["name"] != BEST:
-            row["best_minus"] = {
-                measure: result.difference(BEST, row["name"], measure)._asdict() for measure in ("boxes", "masks")
-            }
-    maps = {
-        name: {
-            "max_box_acc": each.boxes.max_box_acc,
-            "max_box_acc_v2": each.boxes.max_box_acc_v2,
-            "pxap": each.pixels.pxap if each.masks else None,
-            "pointing_game": float(np.mean(each.pointing)),
-        }
-        for name, each in result.maps.items()
-    }
-    return {"contenders": rows, "maps": maps, "classified": dict(result.top)}
+    return {"net": net.name, "pictures": len(dataset), **as_json(result, BEST.name)}
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
     """Two tables: contenders, and maps."""
-    head = "known class | top-1 error | top-5 error | box IoU | mask IoU | best − it, boxes | best − it, masks"
-    lines = [f"| net | | {head} |", "|---|---|" + "---:|" * 7]
+    columns = [column.format(best=BEST.name) for column in COLUMNS]
+    lines = [f"| net | | {' | '.join(columns)} |", "|---|---|" + "---:|" * len(columns)]
     for net in found:
         for i, row in enumerate(net["contenders"]):
             name = f"**{row['name']}**" if row["name"] in SEGMENT_RECIPES else row["name"]
-            cells = [f"{row[key]['mean']:.3f}" for key in ("known_class", "top1_error", "top5_error", "box_iou")]
-            cells.append(f"{row['mask_iou']['mean']:.3f}" if "mask_iou" in row else "")
-            cells += [_signed(row["best_minus"][key]) if "best_minus" in row else "" for key in ("boxes", "masks")]
-            lines.append(f"| {net['net'] if i == 0 else ''} | {name} | {' | '.join(cells)} |")
-    lines += ["", "| net | map of | MaxBoxAcc | MaxBoxAccV2 | PxAP | pointing game |", "|---|---|" + "---:|" * 4]
+            lines.append(f"| {net['net'] if i == 0 else ''} | {name} | {' | '.join(cells(row))} |")
+    lines += ["", f"| net | map of | {' | '.join(MAP_COLUMNS)} |", "|---|---|" + "---:|" * len(MAP_COLUMNS)]
     for net in found:
-        for name, row in net["maps"].items():
-            lines.append(f"| {net['net']} | {name} | " + " | ".join(f"{value:.3f}" for value in row.values()) + " |")
+        for i, (name, row) in enumerate(net["maps"].items()):
+            lines.append(f"| {net['net'] if i == 0 else ''} | {name} | {' | '.join(map_cells(row))} |")
     return "\n".join(lines)
-
-
-def _signed(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
 
 
 def main(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onnx_saliency.cli import class_model, demo, explain, export, inspect, localize, segment, top_activations
+from onnx_saliency.cli import class_model, demo, evaluate, explain, export, inspect, localize, segment, top_activations
 from onnx_saliency.cli.console import FAILED, fail, note
 from onnx_saliency.errors import SaliencyError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(class_model.class_model)
 app.command()(demo.demo)
+app.add_typer(evaluate.evaluate, name="evaluate")
 app.command()(explain.explain)
 app.command()(export.export)
 app.command()(inspect.inspect)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 PARTIAL = 1  # some inputs failed, the others are done
@@ -56,18 +56,20 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     out.print(table)
 
 
+def _columns() -> tuple[ProgressColumn, ...]:
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+
+
 def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Iterate with a bar on a terminal, silently elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal or len(items) < 2) as bar:
+    with Progress(*_columns(), console=err, transient=True, disable=not err.is_terminal or len(items) < 2) as bar:
         yield from bar.track(items, description=what)
 
 
 @contextmanager
 def steps_bar(what: str) -> Iterator[Callable[[int, int, int, float], None]]:
     """Yield what shows images done, step, steps and score, as a bar on a terminal, silently elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*_columns(), console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what)
 
         def show(done: int, step: int, steps: int, score: float) -> None:
@@ -75,3 +77,11 @@ def steps_bar(what: str) -> Iterator[Callable[[int, int, int, float], None]]:
             bar.update(task, completed=step, total=steps, description=f"{what}, {before}score {score:.3g}")
 
         yield show
+
+
+@contextmanager
+def counting_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what shows how many of `total` are done, as a bar on a terminal, silently elsewhere."""
+    with Progress(*_columns(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

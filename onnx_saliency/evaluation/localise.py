@@ -36,14 +36,14 @@ class Picture:
         box_iou: float64 (numbers,), of the true class's box with the best true box.
         mask_iou: float64 (numbers,), of its mask; NaN where the data set has none.
         right: bool (numbers, 5), which of the five best guesses are right: class and box.
-        box: (xmin, ymin, xmax, ymax) of the true class, by the first number.
+        target: the true class.
     """
 
     image: Path
     box_iou: Floats
     mask_iou: Floats
     right: npt.NDArray[np.bool_]
-    box: tuple[int, int, int, int]
+    target: int
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,12 @@ def measure_localisation(
     return Localisation(list(contenders.values()), maps, shares)  # type: ignore[arg-type]  # two columns
 
 
+def draw_examples(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """So many examples of a data set, drawn at random without replacement; all where it has no more."""
+    chosen = np.random.default_rng(seed).choice(len(dataset), min(count, len(dataset)), replace=False)
+    return replace(dataset, examples=tuple(dataset.examples[index] for index in sorted(chosen)))
+
+
 def _segment_accepted(segmenter: Segmenter, example: Example) -> tuple[list[Segmentation], list[int]]:
     """Segment the likeliest of the accepted classes, and those others that are among the five best guesses."""
     picture = read_picture(example.image)
@@ -193,7 +199,7 @@ def _judge(
         if segmentation.target in guesses:
             right[:, guesses.index(segmentation.target)] = of_class >= OVERLAP
     pixels = [np.nan if truth is None else mask_iou(mask, truth.object, truth.counted) for mask in masks[0]]
-    return Picture(example.image, overlaps[0], np.array(pixels), right, boxes[0][0])
+    return Picture(example.image, overlaps[0], np.array(pixels), right, found[0].target)
 
 
 def _measure_map(measures: MapMeasures, found: Segmentation, example: Example, truth: Any) -> None:

@@ -4,6 +4,7 @@ from onnx_saliency.vision.class_model import ClassModel, class_model
 from onnx_saliency.vision.graphcut import bounding_box, largest_component
 from onnx_saliency.vision.localization import localize
 from onnx_saliency.vision.segmentation import (
+    BEST,
     SEGMENT_RECIPES,
     Segmentation,
     Segmenter,
@@ -14,6 +15,7 @@ from onnx_saliency.vision.segmentation import (
 from onnx_saliency.vision.step import export_step
 
 __all__ = [
+    "BEST",
     "SEGMENT_RECIPES",
     "ClassModel",
     "SegmentRecipe",
