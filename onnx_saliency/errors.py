@@ -36,7 +36,7 @@ class MethodError(SaliencyError, ValueError):
 
 
 class RecipeError(SaliencyError, ValueError):
-    """A recipe for class models that does not exist, or has values that make no sense."""
+    """A recipe, for class models or segmentation, that does not exist, or has values that make no sense."""
 
 
 class LayerError(ModelError):

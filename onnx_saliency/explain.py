@@ -328,7 +328,8 @@ class Explainer:
         rows = [target] if _is_one(target) or all(_is_one(item) for item in _items(target)) else _items(target)
         rows = rows * count if len(rows) == 1 else rows
         if len(rows) != count or any(_is_one(row) or len(_items(row)) != several for row in rows):
-            raise TargetError(f"{several} classes an image are explained: give a list of {several}, or one an image.")
+            many = "1 class" if several == 1 else f"{several} classes"
+            raise TargetError(f"{many} an image: give a list of {several} for all, or such a list for each image.")
         return np.stack([self._classes(row, several) for row in rows])
 
     def _classes(self, target: Targets, count: int) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ Method = Annotated[
     str,
     typer.Option(
         help="gradient, deconvnet, guided, input_x_gradient, smoothgrad, vargrad, integrated_gradients, gradcam, "
-        "layercam or ten_crop."
+        "layercam, layercam_fused or ten_crop."
     ),
 ]
 Samples = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: noisy copies. Default: 25.")]

@@ -217,7 +217,7 @@ def _measure_map(measures: MapMeasures, found: Segmentation, example: Example, t
 
 def _best(rows: Floats) -> Floats:
     """The column of the highest mean."""
-    best: Floats = rows[:, int(rows.mean(axis=0).argmax())]
+    best: Floats = rows[:, int(rows.sum(axis=0).argmax())]
     return best
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,15 @@ class Results:
         self._stems: set[str] = set()
         check_folder(folder)
 
-    def add(self, explainer: Explainer, explanation: Explanation) -> None:
+    def add(
+        self, explainer: Explainer, explanation: Explanation, more: Sequence[Sequence[Figure]] | None = None
+    ) -> None:
         """Write overlay, map and arrays of each picture of a batch.
+
+        Args:
+            explainer: what made it.
+            explanation: of pictures.
+            more: figures for the page, a list a picture, beside its own.
 
         Raises:
             OutputError: a file cannot be written.
@@ -65,6 +73,7 @@ class Results:
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
                 figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
+                figures += more[i] if more is not None else []
                 self.sections.append(_section(explainer, explanation, i, figures, row))
 
     def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:

@@ -1,0 +1,50 @@
+"""`evaluate localisation`: a table, every picture's numbers, a page."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three pictures with a box each, by class number."""
+    rng = np.random.default_rng(0)
+    lines = ["image,accepted,xmin,ymin,xmax,ymax"]
+    for folder in ("images/set", "boxes"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(tmp_path / f"data/images/set/{i}.png")
+        lines.append(f"{i}.png,{i},4,4,20,18")
+    (tmp_path / "data/boxes/set.csv").write_text("\n".join(lines))
+    return tmp_path / "data"
+
+
+def test_what_is_left(net, data, tmp_path, command):
+    ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--cases", "1", "--json")
+    assert ran.code == 0
+    assert (ran.json["dataset"], ran.json["pictures"], ran.json["best"]) == ("set", 3, "best")
+    names = [row["name"] for row in ran.json["contenders"]]
+    assert names[:2] == ["paper", "best"]
+    assert "centred box" in names
+    rows = list(csv.DictReader((tmp_path / "out/pictures.csv").open()))
+    assert {row["contender"] for row in rows} == set(names)
+    values = [float(row["box_iou"]) for row in rows if row["contender"] == "best"]
+    assert np.mean(values) == pytest.approx(ran.json["contenders"][1]["box_iou"]["mean"], abs=1e-4)
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count("Box IoU") == 2  # the worst and the best
+
+
+def test_the_table(net, data, tmp_path, command):
+    ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--count", "2", "--cases", "0")
+    assert ran.code == 0
+    for word in ("paper", "best", "centred box", "MaxBoxAccV2", "2 pictures of set"):
+        assert word in ran.out + ran.err
+
+
+def test_a_class_that_the_model_does_not_have(net, data, tmp_path, command):
+    ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--offset", "4")
+    assert ran.code == 2
+    assert "2 of 3 classes are none of the model's 5" in " ".join(ran.err.split())
+    assert not (tmp_path / "out").exists()
