@@ -227,7 +227,7 @@ class Segmenter:
         found = self._explain(views, target)
         count = len(places)
         return [
-            _cut_out(
+            cut_out(
                 picture,
                 list(zip([*maps[:count], *(each[:, ::-1] for each in maps[count:])], places * 2, strict=False)),
                 self.recipe,
@@ -308,7 +308,7 @@ class Guess:
     probabilities: Floats
 
 
-def _cut_out(
+def cut_out(
     picture: Picture, maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe, guess: Guess
 ) -> Segmentation:
     """Segment one picture by the maps of one class."""

@@ -1,0 +1,110 @@
+"""What segmentation costs, beside OpenCV's GrabCut from the same seeds, and whether a mask depends on the picture's size.
+
+    python tools/bench_segmentation.py --data data                  # times, one core
+    python tools/bench_segmentation.py --data data --halves 200     # masks of pictures and of the same at half size
+
+Times are of what comes after the map, medians over pictures, in turn in one process. Needs opencv-python-headless.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from transfer import find_nets
+
+from onnx_saliency.evaluation.contenders import ITERATIONS, grab_cut
+from onnx_saliency.evaluation.datasets import open_dataset
+from onnx_saliency.evaluation.localise import draw_examples
+from onnx_saliency.images import Picture, read_picture
+from onnx_saliency.vision import SEGMENT_RECIPES, Segmentation, Segmenter, segmentation
+
+SMALL, LARGE = (500, 375), (4000, 3000)
+
+
+def enlarged(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The picture at another width and height."""
+    return Picture(np.asarray(Image.fromarray(picture.pixels).resize(size, Image.Resampling.BICUBIC)), picture.name)
+
+
+def timed(segmenter: Segmenter, picture: Picture) -> tuple[float, Segmentation]:
+    """Seconds that cutting out takes, the maps apart, and what was cut out."""
+    seconds = 0.0
+    cut = segmentation.cut_out
+
+    def watched(*given: object) -> Segmentation:
+        nonlocal seconds
+        start = time.perf_counter()
+        found: Segmentation = cut(*given)  # type: ignore[arg-type]  # handed on as they came
+        seconds = time.perf_counter() - start
+        return found
+
+    segmentation.cut_out = watched
+    try:
+        (found,) = segmenter.segment(picture)
+    finally:
+        segmentation.cut_out = cut
+    return seconds, found
+
+
+def clock(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compare_times(segmenter: Segmenter, pictures: list[Picture], console: Console) -> None:
+    """Print medians: ours, GrabCut, ours at 12 megapixels."""
+    rows = []
+    for picture in pictures:
+        small, found = timed(segmenter, enlarged(picture, SMALL))
+        grab = clock(lambda found=found: list(grab_cut(found, (float(ITERATIONS),))))
+        large, _ = timed(segmenter, enlarged(picture, LARGE))
+        rows.append((small, grab, large))
+    ours, grab, large = (statistics.median(column) for column in zip(*rows, strict=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    table = Table("recipe", "500 x 375, s", "GrabCut, s", "ratio", "4000 x 3000, s", "of half a GrabCut", "peak, MiB")
+    numbers = (f"{ours:.3f}", f"{grab:.3f}", f"{ours / grab:.2f}", f"{large:.2f}", f"{large / (grab / 2):.1f}")
+    table.add_row(segmenter.recipe.name, *numbers, f"{peak:.0f}")
+    console.print(table)
+
+
+def compare_halves(segmenter: Segmenter, pictures: list[Picture], console: Console) -> None:
+    """Print the mean IoU of the masks of pictures and of the same at half size, of the class predicted at full size."""
+    overlaps = []
+    for picture in pictures:
+        (whole,) = segmenter.segment(picture)
+        height, width = whole.mask.shape
+        (half,) = segmenter.segment(enlarged(picture, (width // 2, height // 2)), whole.target)
+        again = np.asarray(Image.fromarray(half.mask).resize((width, height), Image.Resampling.NEAREST))
+        overlaps.append((whole.mask & again).sum() / (whole.mask | again).sum())
+    console.print(f"{segmenter.recipe.name}: IoU with the mask at half size {np.mean(overlaps):.3f}")
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of trained models, photographs and boxes.")],
+    net: Annotated[str, typer.Option(help="The model.")] = "squeezenet1.1_fp32",
+    count: Annotated[int, typer.Option(min=1, help="Pictures that are timed.")] = 12,
+    halves: Annotated[int, typer.Option(min=0, help="Pictures whose mask at half size is compared.")] = 0,
+) -> None:
+    """Print both for each recipe."""
+    (chosen,) = (each for each in find_nets(data) if each.name == net)
+    examples = draw_examples(open_dataset(data), halves or count)
+    pictures = [read_picture(example.image) for example in examples]
+    for recipe in SEGMENT_RECIPES.values():
+        segmenter = Segmenter(chosen.path, recipe, preprocess=chosen.preprocess, threads=1)
+        (compare_halves if halves else compare_times)(segmenter, pictures, Console())
+
+
+if __name__ == "__main__":
+    typer.run(main)
