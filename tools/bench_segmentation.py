@@ -1,4 +1,4 @@
-"""What segmentation costs, beside OpenCV's GrabCut from the same seeds, and whether a mask depends on the picture's size.
+"""What segmentation costs, beside OpenCV's GrabCut from the same seeds; whether a mask depends on the picture's size.
 
     python tools/bench_segmentation.py --data data                  # times, one core
     python tools/bench_segmentation.py --data data --halves 200     # masks of pictures and of the same at half size
