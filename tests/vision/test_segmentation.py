@@ -556,3 +556,14 @@ def test_a_net_of_nan():
     model = graph("l = Log(image) f = Flatten(l) logits = MatMul(f, m)", m=(192, 5))
     with pytest.raises(ModelError, match="NaN or infinity"):
         cut(model, Picture(np.zeros((8, 8, 3), np.uint8), "black"))
+
+
+def test_an_explainer_stands_for_its_model_and_settings():
+    model, (picture, _) = small(), drawn((24, 32), [("rectangle", (0.2, 0.2, 0.6, 0.7))])
+    preprocess = Preprocess(size=8, resize=None, mean=(120.0, 110.0, 100.0), std=58.0, channels="BGR")
+    options = {"preprocess": preprocess, "labels": ["a", "b", "c", "d", "e"], "providers": ["cpu"], "threads": 1}
+    found = xs.segment(xs.Explainer(model, method="guided", **options), picture, "c")
+    expected = xs.segment(model, picture, "c", **options)
+    assert np.array_equal(found.mask, expected.mask)
+    assert np.array_equal(found.saliency, expected.saliency)  # by the recipe's method, not the explainer's
+    assert found.label == "c"
