@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from nets import small
 from PIL import Image
+from scipy import ndimage
 
 import onnx_saliency as xs
 from onnx_saliency.evaluation import best_iou, box_iou
-from onnx_saliency.evaluation.contenders import LEVELS, Baseline, baselines, centred_boxes, thresholded
+from onnx_saliency.evaluation.contenders import LEVELS, Baseline, baselines, centred_boxes, grab_cut, thresholded
 from onnx_saliency.evaluation.datasets import open_dataset, read_mask, resolve_labels
 from onnx_saliency.evaluation.localise import draw_examples, measure_localisation, summary
 from onnx_saliency.vision import bounding_box, largest_component
@@ -88,6 +89,22 @@ def test_a_centred_box_is_centred(segmenters, dataset):
     whole, half = centred_boxes(found, (1.0, 0.5))
     assert whole.all()
     assert bounding_box(half) == (8, 6, 24, 18)
+
+
+def test_grab_cut_reads_the_same_seeds(dataset, segmenters):
+    """On a bright square each seed keeps its label, and a map without seeds gives the whole picture."""
+    found = segmenters[0].segment(dataset.examples[0].image)[0]
+    truth = read_mask(dataset.examples[0]).object
+    seeds = np.full(truth.shape, -1, np.int8)
+    seeds[ndimage.binary_erosion(truth, iterations=3)] = 1
+    seeds[~ndimage.binary_dilation(truth, iterations=3)] = 0
+    (mask,) = grab_cut(replace(found, seeds=seeds), (5.0,))
+    assert mask[seeds == 1].all()
+    assert not mask[seeds == 0].any()
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.95
+    (nothing,) = grab_cut(replace(found, seeds=np.full(truth.shape, -1, np.int8)), (5.0,))
+    assert nothing.all()
+    assert "OpenCV GrabCut, same seeds" in [each.name for each in baselines()]
 
 
 def test_without_masks(dataset, segmenters):
