@@ -110,7 +110,7 @@ def localisation(
         return
     columns = [column.format(best=BEST.name) for column in COLUMNS]
     rows = [[row["name"], *cells(row, intervals=False)] for row in pages.measured["contenders"]]
-    print_table(["", *columns], rows, numbers=columns)
+    print_table(["", *columns], rows, numbers=columns, whole=[""])
     out.print("\n* the 95 % interval of the difference leaves out 0; the intervals are in results.json\n")
     print_table(
         ["map of", *MAP_COLUMNS],

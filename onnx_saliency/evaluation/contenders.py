@@ -67,6 +67,7 @@ def grab_cut(found: Segmentation, iterations: Numbers) -> Iterator[Mask]:
     import cv2
 
     cv2.setNumThreads(1)
+    cv2.setRNGSeed(0)  # of its k-means
     labels = np.full(found.seeds.shape, cv2.GC_PR_BGD, np.uint8)
     labels[found.seeds == 1], labels[found.seeds == 0] = cv2.GC_FGD, cv2.GC_BGD
     if not (found.seeds == 1).any() or not (found.seeds == 0).any():
@@ -83,9 +84,9 @@ def baselines() -> list[Baseline]:
     known = [
         Baseline("whole picture", (1.0,), centred_boxes),
         Baseline("centred box", SHARES, centred_boxes),
-        Baseline("map, thresholded", LEVELS, thresholded, of_map=True),
-        Baseline("map, blurred and thresholded", LEVELS, partial(thresholded, blur=BLUR), of_map=True),
+        Baseline("threshold", LEVELS, thresholded, of_map=True),
+        Baseline("threshold, blurred", LEVELS, partial(thresholded, blur=BLUR), of_map=True),
     ]
     if find_spec("cv2"):
-        known.append(Baseline("OpenCV GrabCut, same seeds", (float(ITERATIONS),), grab_cut))
+        known.append(Baseline("OpenCV GrabCut", (float(ITERATIONS),), grab_cut))
     return known

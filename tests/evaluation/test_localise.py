@@ -101,10 +101,10 @@ def test_grab_cut_reads_the_same_seeds(dataset, segmenters):
     (mask,) = grab_cut(replace(found, seeds=seeds), (5.0,))
     assert mask[seeds == 1].all()
     assert not mask[seeds == 0].any()
-    assert (mask & truth).sum() / (mask | truth).sum() > 0.95
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.8
     (nothing,) = grab_cut(replace(found, seeds=np.full(truth.shape, -1, np.int8)), (5.0,))
     assert nothing.all()
-    assert "OpenCV GrabCut, same seeds" in [each.name for each in baselines()]
+    assert "OpenCV GrabCut" in [each.name for each in baselines()]
 
 
 def test_without_masks(dataset, segmenters):
