@@ -114,10 +114,11 @@ def measure_ascent(net: str, model: onnx.ModelProto, batch: int, threads: int, r
     feeds = {explained.classifier.image.name: images.reshape(dims), TARGET: targets}
     gradient = Session(explained.model, providers=["cpu"], threads=threads)
     states = {
-        "parameters": images,
-        "step": np.zeros(1, np.int64),
-        "scores": np.zeros((batch, PAPER.steps), np.float32),
-    }
+        name: np.zeros(
+            [batch if isinstance(side, str) else side for side in sides], np.int64 if name == "step" else np.float32
+        )
+        for name, sides in prepared.step.states.items()
+    } | {"parameters": images}
     session = Session(prepared.step.model, providers=["cpu"], threads=threads)
     step = Iteration(session, states, {"target": targets, "key": targets})
     figures = in_turn(lambda: gradient.run(feeds, [SALIENCY]), step.step, runs)
@@ -140,13 +141,13 @@ def torch_step(model: onnx.ModelProto, images: np.ndarray, targets: np.ndarray, 
     except (NotImplementedError, RuntimeError) as refused:
         return f"refused: {type(refused).__name__}"
     image, chosen = torch.tensor(images, requires_grad=True), torch.tensor(targets)
+    adam = torch.optim.Adam([image], lr=PAPER.rate, maximize=True)
     times = []
     for _ in range(runs + 1):
         start = time.perf_counter()
         scores = network(image).flatten(1).gather(1, chosen[:, None]).sum()
-        (slope,) = torch.autograd.grad(scores - PAPER.l2 * (image**2).sum(), image)
-        with torch.no_grad():
-            image += PAPER.rate * slope / slope.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        (image.grad,) = torch.autograd.grad(scores - PAPER.l2 * (image**2).sum(), image)
+        adam.step()
         times.append(time.perf_counter() - start)
     return f"{statistics.median(times[1:]) * 1e3:.1f}"
 
