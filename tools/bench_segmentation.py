@@ -12,8 +12,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
@@ -26,7 +27,9 @@ from onnx_saliency.evaluation.contenders import ITERATIONS, grab_cut
 from onnx_saliency.evaluation.datasets import open_dataset
 from onnx_saliency.evaluation.localise import draw_examples
 from onnx_saliency.images import Picture, read_picture
-from onnx_saliency.vision import SEGMENT_RECIPES, Segmentation, Segmenter, segmentation
+from onnx_saliency.vision import SEGMENT_RECIPES, Segmenter, cut_out
+
+Result = TypeVar("Result")
 
 SMALL, LARGE = (500, 375), (4000, 3000)
 
@@ -36,40 +39,21 @@ def enlarged(picture: Picture, size: tuple[int, int]) -> Picture:
     return Picture(np.asarray(Image.fromarray(picture.pixels).resize(size, Image.Resampling.BICUBIC)), picture.name)
 
 
-def timed(segmenter: Segmenter, picture: Picture) -> tuple[float, Segmentation]:
-    """Seconds that cutting out takes, the maps apart, and what was cut out."""
-    seconds = 0.0
-    cut = segmentation.cut_out
-
-    def watched(*given: object) -> Segmentation:
-        nonlocal seconds
-        start = time.perf_counter()
-        found: Segmentation = cut(*given)  # type: ignore[arg-type]  # handed on as they came
-        seconds = time.perf_counter() - start
-        return found
-
-    segmentation.cut_out = watched
-    try:
-        (found,) = segmenter.segment(picture)
-    finally:
-        segmentation.cut_out = cut
-    return seconds, found
-
-
-def clock(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+def clock(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that it takes, and what it gives."""
     start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    result = work()
+    return time.perf_counter() - start, result
 
 
 def compare_times(segmenter: Segmenter, pictures: list[Picture], console: Console) -> None:
     """Print medians: ours, GrabCut, ours at 12 megapixels."""
     rows = []
     for picture in pictures:
-        small, found = timed(segmenter, enlarged(picture, SMALL))
-        grab = clock(lambda found=found: list(grab_cut(found, (float(ITERATIONS),))))
-        large, _ = timed(segmenter, enlarged(picture, LARGE))
+        (seen,), (seen_large,) = (segmenter.look(enlarged(picture, size)) for size in (SMALL, LARGE))
+        small, found = clock(partial(cut_out, seen, segmenter.recipe))
+        grab, _ = clock(lambda found=found: list(grab_cut(found, (float(ITERATIONS),))))
+        large, _ = clock(partial(cut_out, seen_large, segmenter.recipe))
         rows.append((small, grab, large))
     ours, grab, large = (statistics.median(column) for column in zip(*rows, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

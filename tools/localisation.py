@@ -1,4 +1,4 @@
-"""How well do class models of no boxes find boxes? Recipes and baselines on boxed photographs, every ImageNet net.
+"""How well does a net that never saw a box find them? Recipes and baselines on boxed photographs, every ImageNet net.
 
     python tools/localisation.py --data data --out localisation                 # all nets, all pictures
     python tools/localisation.py --data data --out localisation --markdown docs/segmentation.md
@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from methods import renew
 from rich.console import Console
 from rich.progress import Progress
 from transfer import find_nets
 
 from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
 from onnx_saliency.evaluation.localise import draw_examples, measure_localisation
-from onnx_saliency.report import write_json, write_text
+from onnx_saliency.report import write_json
 from onnx_saliency.report.localisation import COLUMNS, MAP_COLUMNS, as_json, cells, map_cells
 from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
-
-_MARKS = ("<!-- localisation -->", "<!-- /localisation -->")
 
 
 def measure(net: Any, data: Path, count: int | None, threads: int | None, progress: Progress) -> dict[str, Any]:
@@ -74,9 +73,7 @@ def main(
     table = markdown(found)
     print(table)
     if pages is not None:
-        before, _, rest = pages.read_text(encoding="utf-8").partition(_MARKS[0])
-        after = rest.partition(_MARKS[1])[2]
-        write_text(pages, f"{before}{_MARKS[0]}\n{table}\n{_MARKS[1]}{after}")
+        renew(pages, "localisation", f"{table}\n")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ python tools/zoo_docs.py zoo/results.json zoo-keras/results.json
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from methods import renew
 from zoo import Outcome, markdown, summary
 
 PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
-MARKED = re.compile(r"(<!-- zoo -->\n).*?(<!-- /zoo -->)", flags=re.DOTALL)
 
 
 def main(
@@ -25,7 +24,7 @@ def main(
     outcomes = [Outcome(**entry) for path in results for entry in json.loads(path.read_text(encoding="utf-8"))]
     outcomes.sort(key=lambda outcome: (outcome.net.split("/")[0] == "keras", outcome.exporter, outcome.net))
     text = f"**{summary(outcomes)}.**\n\n{markdown(outcomes)}"
-    page.write_text(MARKED.sub(lambda found: found[1] + text + found[2], page.read_text(encoding="utf-8")), "utf-8")
+    renew(page, "zoo", text)
     for outcome in outcomes:
         if outcome.stage in ("rewrite", "gradient") or (outcome.stage == "done" and not outcome.right):
             typer.echo(f"{outcome.net} {outcome.exporter}: {outcome.reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +190,7 @@ def _targets(
             raise SaliencyError("--neuron and --channel choose from a layer: name it with --layer (inspect --layers).")
         if bool(classes) == all_classes:
             raise SaliencyError("Name classes with --class C, or take --all of them.")
-        names = None if all_classes else [int(c) if re.fullmatch(r"-?[0-9]+", c) else c for c in classes or ()]
+        names = None if all_classes else [options.number_or_name(each) for each in classes or ()]
         return names, None
     if classes or all_classes or (neuron and channel):
         raise SaliencyError("Give classes, or --layer with --neuron or --channel or neither, not several of them.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints, overload
 
 import typer
 
@@ -179,6 +179,10 @@ def sources(images: list[str], folder: Path, is_result: Callable[[Path, Path], b
     return found
 
 
+@overload
+def number_or_name(text: str) -> int | str: ...
+@overload
+def number_or_name(text: None) -> None: ...
 def number_or_name(text: str | None) -> int | str | None:
     """A class as it is typed: a number where it reads as one."""
     return int(text) if text is not None and re.fullmatch(r"-?[0-9]+", text) else text

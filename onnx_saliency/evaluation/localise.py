@@ -19,7 +19,7 @@ from onnx_saliency.evaluation.localisation import OVERLAP, best_iou, pointing_ga
 from onnx_saliency.evaluation.max_box_accuracy import MaxBoxAccuracy
 from onnx_saliency.evaluation.pixels import PixelPrecision, mask_iou
 from onnx_saliency.images import read_picture
-from onnx_saliency.vision import Segmentation, Segmenter, bounding_box
+from onnx_saliency.vision import Segmentation, Segmenter, bounding_box, cut_out
 
 GUESSES = 5
 _MAP_SIDE = 128  # longer side at which maps are swept: a sweep's time grows with its pixels
@@ -162,8 +162,11 @@ def measure_localisation(
                 contenders[each.name].pictures.append(_judge(example, truth, found, guesses, masks))
         if progress is not None:
             progress(done + 1)
-    shares = {name: tuple(float(share) for share in np.mean(rows, axis=0)) for name, rows in hits.items()}
-    return Localisation(list(contenders.values()), maps, shares)  # type: ignore[arg-type]  # two columns
+    shares = {
+        name: (float(np.mean([first for first, _ in rows])), float(np.mean([five for _, five in rows])))
+        for name, rows in hits.items()
+    }
+    return Localisation(list(contenders.values()), maps, shares)
 
 
 def draw_examples(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
@@ -176,12 +179,12 @@ def _segment_accepted(segmenter: Segmenter, example: Example) -> tuple[list[Segm
     """Segment the likeliest of the accepted classes, and those others that are among the five best guesses."""
     picture = read_picture(example.image)
     classes = sorted(int(label) for label in example.accepted)
-    first = segmenter.segment(picture, classes[0])[0]
+    (first,) = segmenter.look(picture, classes[0])
     guesses = np.argsort(-first.probabilities, kind="stable")[:GUESSES].tolist()
     likeliest = max(classes, key=lambda index: float(first.probabilities[index]))
     wanted = [likeliest, *(index for index in guesses if index in example.accepted and index != likeliest)]
-    known = {first.target: first}
-    return [known.get(index) or segmenter.segment(picture, index)[0] for index in wanted], guesses
+    seen = [first if index == first.target else segmenter.look(picture, index)[0] for index in wanted]
+    return [cut_out(evidence, segmenter.recipe) for evidence in seen], guesses
 
 
 def _judge(

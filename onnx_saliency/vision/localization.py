@@ -7,7 +7,8 @@ from typing import Any
 
 from onnx_saliency.explain import Explainer
 from onnx_saliency.graph import ModelSource
-from onnx_saliency.vision.segmentation import PAPER, Segmentation, Segmenter, SegmentRecipe
+from onnx_saliency.vision.segment_recipe import PAPER, SegmentRecipe
+from onnx_saliency.vision.segmentation import Segmentation, Segmenter
 
 TOP = 5
 

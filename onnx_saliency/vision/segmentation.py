@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 from scipy import ndimage
 
-from onnx_saliency.errors import MethodError, RecipeError, SaliencyError
+from onnx_saliency.errors import SaliencyError
 from onnx_saliency.explain import Explainer, Targets, with_settings
-from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, read_picture
 from onnx_saliency.vision.graphcut import (
-    NEIGHBOURS,
     Colours,
     Floats,
     Mask,
@@ -29,125 +26,9 @@ from onnx_saliency.vision.graphcut import (
     largest_component,
     minimum_cut,
 )
+from onnx_saliency.vision.segment_recipe import PAPER, SegmentRecipe, View, find_segment_recipe
 
 UNDECIDED, BACKGROUND, FOREGROUND = -1, 0, 1
-
-
-View = Literal["crop", "whole"]
-
-
-@dataclass(frozen=True)
-class SegmentRecipe:
-    """How a map becomes a mask; the paper's numbers where it gives them, measured ones where it is silent.
-
-    Attributes:
-        name: what it is called in results.
-        method: of the map, as `Explainer` takes it.
-        views: what the network sees, and the map is the mean of, each over its maximum: "crop", the picture as its
-            preprocessing crops it, and "whole", the picture squashed to the shape of its input.
-        mirror: it sees the mirror image of each view too.
-        blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
-        foreground: quantile of the map; pixels from it up are seeds of the object (paper: 0.95).
-        background: quantile of the map; pixels up to it are seeds of what is not the object (paper: 0.30).
-        components: Gaussians of each colour model.
-        colours: "rgb", or "lab" (CIE L*a*b*).
-        smoothness: λ, weight of the contrast between neighbours.
-        neighbours: 4 or 8.
-        refits: how often the colour models are fitted again to the mask, and the cut made again.
-        size: longer side, in pixels, at which the cut is made; larger pictures are then refined along its edge.
-        seed: of the colour models.
-
-    Raises:
-        RecipeError: values that make no sense, all of them named.
-    """
-
-    name: str = "mine"
-    method: str | Method = "gradient"
-    views: tuple[View, ...] = ("crop",)
-    mirror: bool = False
-    blur: float = 0.0
-    foreground: float = 0.95
-    background: float = 0.30
-    components: int = 5
-    colours: Literal["rgb", "lab"] = "rgb"
-    smoothness: float = 50.0
-    neighbours: int = 8
-    refits: int = 0
-    size: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        wrong = []
-        try:
-            find_method(self.method)
-        except MethodError as error:
-            wrong.append(str(error).rstrip("."))
-        wrong += [
-            f"{name} is {range_}, not {getattr(self, name)!r}"
-            for name, (fits, range_) in _RANGES.items()
-            if not fits(getattr(self, name))
-        ]
-        if not wrong and self.background >= self.foreground:
-            wrong = [f"background ({self.background}) is below foreground ({self.foreground})"]
-        if wrong:
-            raise RecipeError(f"A recipe for segmentation: {'; '.join(wrong)}.")
-
-
-def _number(low: float, high: float) -> Any:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _whole(low: int) -> Any:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-_RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
-    {
-        "views": (
-            lambda views: isinstance(views, tuple) and views and all(view in ("crop", "whole") for view in views),
-            "one or both of 'crop' and 'whole', in a tuple",
-        ),
-        "mirror": (lambda value: isinstance(value, bool), "True or False"),
-        "blur": (_number(0, 1), "a fraction of the picture's side"),
-        "foreground": (_number(0, 1), "a quantile, 0 to 1"),
-        "background": (_number(0, 1), "a quantile, 0 to 1"),
-        "components": (_whole(1), "1 or more"),
-        "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
-        "smoothness": (_number(0, 1e6), "0 to 1,000,000"),
-        "neighbours": (tuple(NEIGHBOURS).__contains__, "4 or 8"),
-        "refits": (_whole(0), "0 or more"),
-        "size": (_whole(16), "16 pixels or more"),
-        "seed": (_whole(0), "0 or more"),
-    }
-)
-
-PAPER = SegmentRecipe("paper")
-BEST = SegmentRecipe(
-    "best",
-    method="layercam_fused",
-    views=("whole", "crop"),
-    mirror=True,
-    foreground=0.9,
-    background=0.4,
-    smoothness=15.0,
-)
-SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
-
-
-def find_segment_recipe(recipe: str | SegmentRecipe, **changes: object) -> SegmentRecipe:
-    """Return the recipe called so, with some fields changed; a `SegmentRecipe` likewise.
-
-    Raises:
-        RecipeError: no such recipe, no such field, or a value that makes no sense.
-    """
-    if not isinstance(recipe, SegmentRecipe):
-        if not isinstance(recipe, str) or recipe not in SEGMENT_RECIPES:
-            raise RecipeError(f"No recipe {recipe!r} for segmentation: there are {', '.join(SEGMENT_RECIPES)}.")
-        recipe = SEGMENT_RECIPES[recipe]
-    unknown = sorted(set(changes) - {field.name for field in fields(recipe)})
-    if unknown:
-        raise RecipeError(f"A recipe for segmentation has no {', '.join(unknown)}.")
-    return replace(recipe, **changes)  # type: ignore[arg-type]  # names checked, values by the recipe
 
 
 @dataclass(frozen=True)
@@ -177,6 +58,25 @@ class Segmentation:
     seeds: npt.NDArray[np.int8]
     picture: Picture
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a network says of a class in a picture.
+
+    Attributes:
+        picture: what was looked at.
+        maps: a map (h, w) of each view, and where it lies in the picture.
+        target: the class.
+        label: its name, or its number where names are not known.
+        probabilities: float32 (classes,), of all of them.
+    """
+
+    picture: Picture
+    maps: Sequence[tuple[Floats, Placement]]
+    target: int
+    label: str
+    probabilities: Floats
 
 
 class Segmenter:
@@ -219,21 +119,28 @@ class Segmenter:
             ImageError: the picture cannot be read.
             TargetError: a class that the model does not have.
         """
+        return [cut_out(evidence, self.recipe) for evidence in self.look(picture, target)]
+
+    def look(self, picture: Any, target: Targets = None) -> list[Evidence]:
+        """Explain a picture and cut nothing out yet; arguments and errors are those of `segment`."""
         picture = picture if isinstance(picture, Picture) else read_picture(picture)
         arrays, places = zip(*(self._view(picture, view) for view in self.recipe.views), strict=True)
-        views = np.stack(arrays)
+        views, count = np.stack(arrays), len(places)
         if self.recipe.mirror:
             views = np.concatenate([views, np.flip(views, self.explainer.layout.index("W"))])
-        found = self._explain(views, target)
-        count = len(places)
+        classes, probabilities, maps = self._explain(views, target)
         return [
-            cut_out(
+            Evidence(
                 picture,
-                list(zip([*maps[:count], *(each[:, ::-1] for each in maps[count:])], places * 2, strict=False)),
-                self.recipe,
-                guess,
+                [
+                    (values if number < count else values[:, ::-1], places[number % count])
+                    for number, values in enumerate(of_views)
+                ],
+                index,
+                self.explainer.label(index),
+                probabilities,
             )
-            for maps, guess in found
+            for index, of_views in zip(classes, maps, strict=True)
         ]
 
     def _view(self, picture: Picture, view: View) -> tuple[npt.NDArray[Any], Placement]:
@@ -242,8 +149,8 @@ class Segmenter:
         (array,), _, (place,) = self.explainer.prepare(picture, seen)
         return array, place
 
-    def _explain(self, views: npt.NDArray[Any], target: Targets) -> list[tuple[list[Floats], Guess]]:
-        """Explain the same classes of all views: a map a view, and what is guessed, for each class."""
+    def _explain(self, views: npt.NDArray[Any], target: Targets) -> tuple[list[int], Floats, list[list[Floats]]]:
+        """Explain the same classes of all views: the classes, all probabilities, and for each class a map a view."""
         asked = _listed(target)
         self.explainer.check_target(asked)  # they are not one a view
         explanation = self.explainer.explain(views, asked)
@@ -257,13 +164,11 @@ class Segmenter:
         else:
             classes = of_view[0]
         maps = explanation.saliency.reshape(len(views), self.top, *explanation.saliency.shape[1:])
-        return [
-            (
-                [of_class[row.tolist().index(index)] for of_class, row in zip(maps, of_view, strict=True)],
-                Guess(int(index), self.explainer.label(int(index)), probability),
-            )
+        by_class = [
+            [of_class[row.tolist().index(index)] for of_class, row in zip(maps, of_view, strict=True)]
             for index in classes
         ]
+        return [int(index) for index in classes], probability, by_class
 
 
 def segment(
@@ -299,19 +204,9 @@ def _listed(target: Targets) -> list[Any] | None:
 # --- from map to mask ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Guess:
-    """A class, its name, and the probabilities of all classes."""
-
-    target: int
-    label: str
-    probabilities: Floats
-
-
-def cut_out(
-    picture: Picture, maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe, guess: Guess
-) -> Segmentation:
+def cut_out(evidence: Evidence, recipe: SegmentRecipe) -> Segmentation:
     """Segment one picture by the maps of one class."""
+    picture, maps = evidence.picture, evidence.maps
     height, width = picture.pixels.shape[:2]
     shrink = min(1.0, recipe.size / max(height, width))
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -339,10 +234,10 @@ def cut_out(
     return Segmentation(
         mask,
         bounding_box(mask),
-        guess.target,
-        guess.label,
-        float(guess.probabilities[guess.target]),
-        guess.probabilities,
+        evidence.target,
+        evidence.label,
+        float(evidence.probabilities[evidence.target]),
+        evidence.probabilities,
         saliency,
         seeds,
         picture,

@@ -1,0 +1,128 @@
+"""How a map becomes a mask: the paper's recipe, the best one that was measured, and every part of them as a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from onnx_saliency.errors import MethodError, RecipeError
+from onnx_saliency.exporter.methods import Method, find_method
+from onnx_saliency.vision.graphcut import NEIGHBOURS
+
+View = Literal["crop", "whole"]
+
+
+@dataclass(frozen=True)
+class SegmentRecipe:
+    """How a map becomes a mask; the paper's numbers where it gives them, measured ones where it is silent.
+
+    Attributes:
+        name: what it is called in results.
+        method: of the map, as `Explainer` takes it.
+        views: what the network sees, and the map is the mean of, each over its maximum: "crop", the picture as its
+            preprocessing crops it, and "whole", the picture squashed to the shape of its input.
+        mirror: it sees the mirror image of each view too.
+        blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
+        foreground: quantile of the map; pixels from it up are seeds of the object (paper: 0.95).
+        background: quantile of the map; pixels up to it are seeds of what is not the object (paper: 0.30).
+        components: Gaussians of each colour model.
+        colours: "rgb", or "lab" (CIE L*a*b*).
+        smoothness: λ, weight of the contrast between neighbours.
+        neighbours: 4 or 8.
+        refits: how often the colour models are fitted again to the mask, and the cut made again.
+        size: longer side, in pixels, at which the cut is made; larger pictures are then refined along its edge.
+        seed: of the colour models.
+
+    Raises:
+        RecipeError: values that make no sense, all of them named.
+    """
+
+    name: str = "mine"
+    method: str | Method = "gradient"
+    views: tuple[View, ...] = ("crop",)
+    mirror: bool = False
+    blur: float = 0.0
+    foreground: float = 0.95
+    background: float = 0.30
+    components: int = 5
+    colours: Literal["rgb", "lab"] = "rgb"
+    smoothness: float = 50.0
+    neighbours: int = 8
+    refits: int = 0
+    size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        try:
+            find_method(self.method)
+        except MethodError as error:
+            wrong.append(str(error).rstrip("."))
+        wrong += [
+            f"{name} is {range_}, not {getattr(self, name)!r}"
+            for name, (fits, range_) in _RANGES.items()
+            if not fits(getattr(self, name))
+        ]
+        if not wrong and self.background >= self.foreground:
+            wrong = [f"background ({self.background}) is below foreground ({self.foreground})"]
+        if wrong:
+            raise RecipeError(f"A recipe for segmentation: {'; '.join(wrong)}.")
+
+
+def _number(low: float, high: float) -> Any:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(low: int) -> Any:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+_RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "views": (
+            lambda views: isinstance(views, tuple) and views and all(view in ("crop", "whole") for view in views),
+            "one or both of 'crop' and 'whole', in a tuple",
+        ),
+        "mirror": (lambda value: isinstance(value, bool), "True or False"),
+        "blur": (_number(0, 1), "a fraction of the picture's side"),
+        "foreground": (_number(0, 1), "a quantile, 0 to 1"),
+        "background": (_number(0, 1), "a quantile, 0 to 1"),
+        "components": (_whole(1), "1 or more"),
+        "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
+        "smoothness": (_number(0, 1e6), "0 to 1,000,000"),
+        "neighbours": (tuple(NEIGHBOURS).__contains__, "4 or 8"),
+        "refits": (_whole(0), "0 or more"),
+        "size": (_whole(16), "16 pixels or more"),
+        "seed": (_whole(0), "0 or more"),
+    }
+)
+
+PAPER = SegmentRecipe("paper")
+BEST = SegmentRecipe(
+    "best",
+    method="layercam_fused",
+    views=("whole", "crop"),
+    mirror=True,
+    foreground=0.9,
+    background=0.4,
+    smoothness=15.0,
+)
+SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
+
+
+def find_segment_recipe(recipe: str | SegmentRecipe, **changes: object) -> SegmentRecipe:
+    """Return the recipe called so, with some fields changed; a `SegmentRecipe` likewise.
+
+    Raises:
+        RecipeError: no such recipe, no such field, or a value that makes no sense.
+    """
+    if not isinstance(recipe, SegmentRecipe):
+        if not isinstance(recipe, str) or recipe not in SEGMENT_RECIPES:
+            raise RecipeError(f"No recipe {recipe!r} for segmentation: there are {', '.join(SEGMENT_RECIPES)}.")
+        recipe = SEGMENT_RECIPES[recipe]
+    unknown = sorted(set(changes) - {field.name for field in fields(recipe)})
+    if unknown:
+        raise RecipeError(f"A recipe for segmentation has no {', '.join(unknown)}.")
+    return replace(recipe, **changes)  # type: ignore[arg-type]  # names checked, values by the recipe
