@@ -39,7 +39,10 @@ class Asked:
     foreground: Annotated[
         float | None, typer.Option(help="Quantile of the map above which pixels are seeds of the object.")
     ] = None
-    background: Annotated[float | None, typer.Option(help="Quantile below which they are of the background.")] = None
+    background: Annotated[
+        float | None, typer.Option(help="Quantile, or share of the mean, below which they are of the background.")
+    ] = None
+    background_by: Annotated[str | None, typer.Option(help="What background is a share of: quantile or mean.")] = None
     components: Annotated[int | None, typer.Option(help="Gaussians of each colour model.")] = None
     colours: Annotated[str | None, typer.Option(help="Colour space: rgb or lab.")] = None
     smoothness: Annotated[float | None, typer.Option(help="Weight of the contrast between neighbours.")] = None

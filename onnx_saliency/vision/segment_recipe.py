@@ -12,6 +12,7 @@ from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.vision.graphcut import NEIGHBOURS
 
 View = Literal["crop", "whole"]
+BackgroundBy = Literal["quantile", "mean"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class SegmentRecipe:
         mirror: it sees the mirror image of each view too.
         blur: standard deviation of a Gaussian over the map, as a fraction of the picture's longer side; 0 for none.
         foreground: quantile of the map; pixels from it up are seeds of the object (paper: 0.95).
-        background: quantile of the map; pixels up to it are seeds of what is not the object (paper: 0.30).
+        background: pixels up to it are seeds of what is not the object (paper: 0.30).
+        background_by: of what it is a share: "quantile", of the pixels, or "mean", of the map's mean. The mean leaves a
+            large object more of the picture than a small one; a quantile leaves both the same.
         components: Gaussians of each colour model.
         colours: "rgb", or "lab" (CIE L*a*b*).
         smoothness: λ, weight of the contrast between neighbours.
@@ -46,6 +49,7 @@ class SegmentRecipe:
     blur: float = 0.0
     foreground: float = 0.95
     background: float = 0.30
+    background_by: BackgroundBy = "quantile"
     components: int = 5
     colours: Literal["rgb", "lab"] = "rgb"
     smoothness: float = 50.0
@@ -65,7 +69,7 @@ class SegmentRecipe:
             for name, (fits, range_) in _RANGES.items()
             if not fits(getattr(self, name))
         ]
-        if not wrong and self.background >= self.foreground:
+        if not wrong and self.background_by == "quantile" and self.background >= self.foreground:
             wrong = [f"background ({self.background}) is below foreground ({self.foreground})"]
         if wrong:
             raise RecipeError(f"A recipe for segmentation: {'; '.join(wrong)}.")
@@ -88,7 +92,8 @@ _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
         "mirror": (lambda value: isinstance(value, bool), "True or False"),
         "blur": (_number(0, 1), "a fraction of the picture's side"),
         "foreground": (_number(0, 1), "a quantile, 0 to 1"),
-        "background": (_number(0, 1), "a quantile, 0 to 1"),
+        "background": (_number(0, 1), "a share, 0 to 1"),
+        "background_by": (("quantile", "mean").__contains__, "'quantile' or 'mean'"),
         "components": (_whole(1), "1 or more"),
         "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
         "smoothness": (_number(0, 1e6), "0 to 1,000,000"),
@@ -105,9 +110,12 @@ BEST = SegmentRecipe(
     method="layercam_fused",
     views=("whole", "crop"),
     mirror=True,
-    foreground=0.9,
-    background=0.4,
+    blur=0.01,
+    foreground=0.93,
+    background=0.5,
+    background_by="mean",
     smoothness=15.0,
+    refits=1,
 )
 SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
 

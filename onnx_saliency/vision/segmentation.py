@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,7 +27,7 @@ from onnx_saliency.vision.graphcut import (
     largest_component,
     minimum_cut,
 )
-from onnx_saliency.vision.segment_recipe import PAPER, SegmentRecipe, View, find_segment_recipe
+from onnx_saliency.vision.segment_recipe import PAPER, BackgroundBy, SegmentRecipe, View, find_segment_recipe
 
 UNDECIDED, BACKGROUND, FOREGROUND = -1, 0, 1
 
@@ -213,7 +214,7 @@ def cut_out(evidence: Evidence, recipe: SegmentRecipe) -> Segmentation:
     colours = _in_space(_resized(picture.pixels, size), recipe)
     saliency = _together([(values, place.scaled(size)) for values, place in maps], recipe)
     if any(_varies(values) for values, _ in maps):
-        seeds = find_seeds(saliency, recipe.foreground, recipe.background)
+        seeds = find_seeds(saliency, recipe.foreground, recipe.background, recipe.background_by)
     else:  # else the edge of what was seen would be the object's
         seeds = np.full(size, UNDECIDED, np.int8)
     parts, mixtures = _cut(colours, seeds, recipe)
@@ -262,16 +263,23 @@ def _together(maps: Sequence[tuple[Floats, Placement]], recipe: SegmentRecipe) -
     return restored
 
 
-def find_seeds(saliency: Floats, foreground: float = 0.95, background: float = 0.30) -> npt.NDArray[np.int8]:
+def find_seeds(
+    saliency: Floats, foreground: float = 0.95, background: float = 0.30, background_by: BackgroundBy = "quantile"
+) -> npt.NDArray[np.int8]:
     """Seeds by the quantiles of a map (paper, section 3.2): 1 foreground, 0 background, -1 undecided.
 
-    Where both quantiles fall on one value, what differs from it is told from it, so that a map that is zero nearly
-    everywhere has seeds of both kinds. One that is the same everywhere, to 1e-5 of its values, has none.
+    `background` may be a share of the map's mean instead. Where both limits fall on one value, what differs from it is
+    told from it, so that a map that is zero nearly everywhere has seeds of both kinds. One that is the same everywhere,
+    to 1e-5 of its values, has none.
     """
     seeds = np.full(saliency.shape, UNDECIDED, np.int8)
     if not _varies(saliency):
         return seeds
-    low, high, highest = np.quantile(saliency, [background, foreground, 1])
+    lowest, high, highest = np.quantile(saliency, [0, foreground, 1])
+    if background_by == "mean":
+        low = np.clip(background * saliency.mean(dtype=np.float64), lowest, high)
+    else:
+        low = np.quantile(saliency, background)
     at_top = low == high == highest
     seeds[saliency < low if at_top else saliency <= low] = BACKGROUND
     seeds[saliency > high if low == high and not at_top else saliency >= high] = FOREGROUND
@@ -304,14 +312,28 @@ def _least(colours: Colours, open_: Mask, label: Mask, mixtures: tuple[Mixture, 
 
 
 def _refined(pixels: Colours, mask: Mask, mixtures: tuple[Mixture, ...], recipe: SegmentRecipe) -> Mask:
-    """A mask of fewer pixels laid on the picture's own; a band along its edge, two of them wide, is cut again."""
-    height, width = pixels.shape[:2]
-    square = np.ones((3, 3), bool)
-    band = ndimage.binary_dilation(mask, square) & ~ndimage.binary_erosion(mask, square, border_value=1)
-    large, open_ = (_resized(each, (height, width)) for each in (mask, band))
-    if not open_.any():
-        return large
-    return largest_component(_least(_in_space(pixels, recipe), open_, large, mixtures, recipe))
+    """A mask of fewer pixels laid on more and more, up to the picture's own; each time its edge is cut again.
+
+    What is labelled is a band two of the fewer pixels wide, so the finer, the closer to the edge that is known already
+    (Lombaert et al. 2005): a jagged outline at once on all pixels is most of a picture.
+    """
+    for size in _finer(mask.shape, pixels.shape[:2]):
+        square = np.ones((3, 3), bool)
+        band = ndimage.binary_dilation(mask, square) & ~ndimage.binary_erosion(mask, square, border_value=1)
+        mask, open_ = (_resized(each, size) for each in (mask, band))
+        if open_.any():
+            mask = _least(_in_space(_resized(pixels, size), recipe), open_, mask, mixtures, recipe)
+    return largest_component(mask)
+
+
+def _finer(size: tuple[int, ...], last: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Heights and widths from one to another, without the first, in equal steps that at most quadruple them."""
+    steps = max(1, math.ceil(math.log(max(last) / max(size), 4)))
+    height, width = ((end / start) ** (1 / steps) for start, end in zip(size, last, strict=True))
+    return [
+        *((round(size[0] * height**step), round(size[1] * width**step)) for step in range(1, steps)),
+        (last[0], last[1]),
+    ]
 
 
 def _in_space(pixels: Colours, recipe: SegmentRecipe) -> Colours:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,24 @@ def test_seeds_are_the_papers_quantiles():
     np.testing.assert_array_equal(find_seeds(values, 1.0, 0.0) == 0, values == 0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_seeds_of_the_background_by_the_mean(share):
+    values = np.random.default_rng(0).permutation(1000).reshape(25, 40).astype(np.float32)
+    seeds = find_seeds(values, 0.95, share, "mean")
+    np.testing.assert_array_equal(seeds == 0, values <= share * 499.5)
+    np.testing.assert_array_equal(seeds == 1, values >= 950)
+
+
+def test_seeds_by_the_mean_of_a_map_without_dark_pixels_are_its_darkest():
+    values = np.random.default_rng(0).permutation(1000).reshape(25, 40).astype(np.float32) + 2000
+    np.testing.assert_array_equal(find_seeds(values, 0.95, 0.5, "mean") == 0, values == 2000)
+
+
+@pytest.mark.parametrize("by", ["quantile", "mean"])
 @pytest.mark.parametrize("value", [0.0, 1e-38, 0.3, 3e38])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (20, 30)])
-def test_a_constant_map_has_no_seeds(size, value):
-    assert (find_seeds(np.full(size, value, np.float32)) == -1).all()
+def test_a_constant_map_has_no_seeds(size, value, by):
+    assert (find_seeds(np.full(size, value, np.float32), background_by=by) == -1).all()
 
 
 def test_a_map_that_is_the_same_but_for_rounding_has_no_seeds():
@@ -98,13 +113,14 @@ LOPSIDED = {  # most pixels, the others, what most are
 }
 
 
+@pytest.mark.parametrize("by", ["quantile", "mean"])
 @pytest.mark.parametrize("name", LOPSIDED)
 @pytest.mark.parametrize("others", [1, 3, 29])
-def test_where_both_quantiles_are_one_value(name, others):
+def test_where_both_limits_are_one_value(name, others, by):
     most, rest, seed = LOPSIDED[name]
     values = np.full(1000, most, np.float32)
     values[:others] = rest
-    seeds = find_seeds(values.reshape(20, 50)).reshape(-1)
+    seeds = find_seeds(values.reshape(20, 50), background_by=by).reshape(-1)
     assert (seeds[others:] == seed).all()
     assert (seeds[:others] == 1 - seed).all()
 
@@ -114,13 +130,14 @@ def test_where_both_quantiles_are_a_value_in_the_middle():
     assert find_seeds(values).tolist() == [[*[0] * 99, 1]]
 
 
+@pytest.mark.parametrize("by", ["quantile", "mean"])
 @pytest.mark.parametrize("seed", range(30))
-def test_every_map_that_varies_has_seeds_of_both_kinds(seed):
+def test_every_map_that_varies_has_seeds_of_both_kinds(seed, by):
     rng = np.random.default_rng(seed)
     values = rng.integers(0, rng.integers(2, 20), (rng.integers(1, 9), rng.integers(2, 9))).astype(np.float32)
     values.flat[:2] = 0, 1
     for foreground, background in ((0.95, 0.3), (1.0, 0.0), (0.5, 0.49)):
-        seeds = find_seeds(values * np.float32(rng.choice([1e-30, 1, 1e30])), foreground, background)
+        seeds = find_seeds(values * np.float32(rng.choice([1e-30, 1, 1e30])), foreground, background, by)
         assert {0, 1} <= set(np.unique(seeds))
         assert values[seeds == 1].min() > values[seeds == 0].max()
 
@@ -273,6 +290,26 @@ def test_a_strip_is_cut_where_its_colour_changes():
     assert iou(cut(CENTRAL, picture, 0).mask, truth) > 0.98
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ((192, 256), (3000, 4000)),
+        ((256, 192), (257, 193)),
+        ((1, 256), (1, 9000)),
+        ((3, 256), (50, 4000)),
+    ],
+)
+def test_refinement_goes_up_in_even_steps(first, last):
+    from onnx_saliency.vision.segmentation import _finer
+
+    sizes = [first, *_finer(first, last)]
+    assert sizes[-1] == last
+    growth = [max(after) / max(before) for before, after in pairwise(sizes)]
+    assert max(growth) <= 4.1  # rounded to pixels
+    assert max(growth) <= 1.1 * min(growth)
+    assert all(a <= c and b <= d for (a, b), (c, d) in pairwise(sizes))
+
+
 def test_an_object_too_thin_to_be_refined_is_left_as_it_was_found():
     """In the small picture a line one pixel wide; in the large one no pixel of it is of the object's colour."""
     pixels = np.tile(np.array(GREEN, np.uint8), (1024, 1024, 1))
@@ -294,6 +331,7 @@ WRONG = {
     "blur": -0.1,
     "foreground": 1.5,
     "background": "0.3",
+    "background_by": "median",
     "components": 0,
     "colours": "hsv",
     "smoothness": float("nan"),
