@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from onnx_saliency.errors import (
     AmbiguousModelError,
+    CacheError,
     DatasetError,
     ExportError,
     ImageError,
@@ -106,6 +107,7 @@ _LAZY = {
 __all__ = [
     "Activation",
     "AmbiguousModelError",
+    "CacheError",
     "Channel",
     "ChannelTop",
     "ClassModel",

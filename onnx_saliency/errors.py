@@ -63,6 +63,10 @@ class OutputError(SaliencyError):
     """A result cannot be written where it was asked for; nothing is left half-written."""
 
 
+class CacheError(SaliencyError, ValueError):
+    """The environment says of the folder of rewritten models what makes no sense."""
+
+
 class RuntimeMissingError(SaliencyError, ImportError):
     """ONNX Runtime, or a library that one verb needs, is not installed; says which package to install."""
 

@@ -14,15 +14,14 @@ import numpy.typing as npt
 from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import (
     Cosine,
-    Explained,
     Method,
     Options,
     Score,
-    check_export,
-    explain_model,
     find_method,
-    read_metadata,
+    rewrite,
+    warn_of_method,
 )
+from onnx_saliency.exporter.cache import user_cache
 from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
@@ -103,9 +102,11 @@ class Explainer:
         several: how many classes of each image are explained, from one forward pass; None explains one.
         batch_size: pictures a run, where the model leaves it open.
         feeds: values of the model's other inputs, the same for every run.
+        cache: whether the rewritten model is taken from disk, and kept there for the next time.
 
     Raises:
         ModelError: the model cannot be read, explained or run.
+        CacheError: the environment names no size for the folder of rewritten models.
         ImageError: a preprocessing that makes no sense.
         LabelError: the labels do not fit the model's classes.
         MethodError, LayerError, TargetError: an option that does not fit the model.
@@ -130,39 +131,36 @@ class Explainer:
         several: int | None = None,
         batch_size: int = 16,
         feeds: Mapping[str, npt.ArrayLike] | None = None,
+        cache: bool = True,
     ) -> None:
         if batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
         self.source = model
-        self._given = {"providers": providers, "input": input, "output": output, "threads": threads, "feeds": feeds}
+        self._given = {
+            "providers": providers,
+            "input": input,
+            "output": output,
+            "threads": threads,
+            "feeds": feeds,
+            "cache": cache,
+        }
         options = Options(find_method(method), score, several=several, details=True)
-        explained = explain_model(model, options, input=input, output=output)
-        check_export(explained)
-        classifier = explained.classifier
-        self.method = options.method
-        self.score = score
-        self.several = several
-        self.changed, self.smooth, self.layer, self.notes = (
-            explained.changed,
-            explained.smooth,
-            explained.layer,
-            explained.notes,
-        )
-        self.layout = classifier.layout
-        self.batch = classifier.batch
-        self.batch_size = classifier.batch or batch_size
-        assert classifier.image.name is not None
-        assert classifier.image.dtype is not None
-        self.input = classifier.image.name
-        self._dtype = classifier.image.dtype.numpy()
-        self._dims = _input_dims(explained)
-        stored = read_metadata(classifier.model.metadata_props)
-        self.preprocess, self.preprocess_source = choose_preprocess(preprocess, stored, classifier.size)
-        self.session = Session(explained.model, providers=providers, threads=threads)
+        rewritten = rewrite(model, options, input=input, output=output, cache=user_cache() if cache else None)
+        facts = rewritten.facts
+        warn_of_method(options.method, facts.changed, facts.notes)
+        self.method, self.score, self.several = options.method, score, several
+        self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
+        self.layout = facts.layout
+        self.batch = facts.batch
+        self.batch_size = facts.batch or batch_size
+        self.input = facts.input
+        self.classes = facts.classes
+        self._targets_from = facts.width
+        self._dtype, self._dims = facts.dtype, facts.shape
+        self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
+        self.session = Session(rewritten.model, providers=providers, threads=threads)
         self.feeds = other_inputs(self.session, {self.input}, feeds or {})
-        self.classes = classifier.classes
-        self._targets_from = explained.width
-        self.labels = choose_labels(labels, stored, self.classes)
+        self.labels = choose_labels(labels, facts.stored, self.classes)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -387,12 +385,6 @@ def _is_one(target: object) -> bool:
 
 def _items(target: Any) -> list[Any]:
     return list(target)
-
-
-def _input_dims(explained: Explained) -> tuple[int | None, ...]:
-    shape = explained.classifier.image.shape
-    assert shape is not None  # an image input has four axes
-    return tuple(dim if isinstance(dim, int) else None for dim in shape)
 
 
 def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:

@@ -14,6 +14,24 @@ from PIL import Image
 from onnx_saliency.cli import app as cli
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _never_the_users_cache(tmp_path_factory):
+    """Every test rewrites its models, but those that ask for `cache_folder`; programs that tests start, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONNX_SALIENCY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("ONNX_SALIENCY_CACHE_LIMIT", "0")
+        yield
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    """The folder of rewritten models, of this test alone; it does not exist yet."""
+    folder = tmp_path / "users" / "cache"
+    monkeypatch.setenv("ONNX_SALIENCY_CACHE", str(folder))
+    monkeypatch.delenv("ONNX_SALIENCY_CACHE_LIMIT")
+    return folder
+
+
 @pytest.fixture
 def net(tmp_path):
     """Path of the usual small net."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from onnx_saliency.cli import options
 from onnx_saliency.cli.console import note, out, print_table, steps_bar
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def demo(
     output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
         "demo"
     ),
+    no_cache: options.NoCache = False,
 ) -> None:
     """Explain the pictures that come with the package: map, object, box, class model, an explained model, one page."""
     from onnx_saliency.embedded import default_model, default_pictures
@@ -31,7 +33,7 @@ def demo(
 
     results = Results(output_folder)
     model = default_model()
-    explainer = Explainer(model)
+    explainer = Explainer(model, cache=not no_cache)
     explanation = explainer.explain([read_picture(path) for path in default_pictures()])
     more = _more(explainer, explanation)
     results.add(explainer, explanation, [[Figure(tile.pixels, tile.title) for tile in row] for row in more])

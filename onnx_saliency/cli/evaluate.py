@@ -48,6 +48,7 @@ def localisation(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
+    no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
     """Measure boxes and masks of the recipes, beside simple baselines: a table, every picture's numbers, a page.
@@ -79,6 +80,7 @@ def localisation(
             output=output,
             providers=provider,
             threads=threads,
+            cache=not no_cache,
         )
         for recipe in SEGMENT_RECIPES.values()
     ]

@@ -50,6 +50,7 @@ def explain(
     provider: options.Providers = None,
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run.")] = 16,
+    no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
     """Show where the class of each picture comes from: overlay and map as PNG, numbers as JSON and NPZ, one page.
@@ -83,6 +84,7 @@ def explain(
         threads=threads,
         batch_size=batch_size,
         feeds=options.feeds(feed),
+        cache=not no_cache,
     )
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size

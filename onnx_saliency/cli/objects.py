@@ -64,6 +64,7 @@ class Asked:
     output: options.Output = None
     provider: options.Providers = None
     threads: options.Threads = None
+    no_cache: options.NoCache = False
     json: options.Json = False
 
     def chosen_recipe(self) -> SegmentRecipe:
@@ -114,6 +115,7 @@ def find_objects(
         providers=asked.provider,
         threads=asked.threads,
         feeds=options.feeds(asked.feed),
+        cache=not asked.no_cache,
     )
     explainer = segmenter.explainer
     explainer.preprocess = asked.preprocessing(explainer.preprocess)

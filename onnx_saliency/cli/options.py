@@ -66,6 +66,9 @@ Channel = Annotated[
 Input = Annotated[str | None, typer.Option("--input", help="Name of the image input, where several could be it.")]
 Output = Annotated[str | None, typer.Option("--output", help="Name of the class output, where several could be it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Rewrite the model, even if that was done before, and keep nothing on disk.")
+]
 Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),

@@ -42,6 +42,7 @@ def top_activations(
     provider: options.Providers = None,
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run.")] = 16,
+    no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
     """Show what channels of a layer answer to: their strongest pictures, carried back to the pixels, on one page.
@@ -69,6 +70,7 @@ def top_activations(
         threads=threads,
         batch_size=batch_size,
         feeds=options.feeds(feed),
+        cache=not no_cache,
     )
     explainer = search.explainer
     explainer.preprocess = options.preprocessing(

@@ -2,10 +2,11 @@
 
 from onnx_saliency.exporter.check import check_export, check_outputs, check_same
 from onnx_saliency.exporter.explained import Explained, Options, build_explained
-from onnx_saliency.exporter.exporter import explain_model, export
+from onnx_saliency.exporter.exporter import explain_model, export, warn_of_method
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS, Method, find_method
 from onnx_saliency.exporter.objective import Channel, Cosine, Neuron, Score, Whole
+from onnx_saliency.exporter.rewriting import Facts, rewrite
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.exporter.vjp import vjp
 
@@ -14,6 +15,7 @@ __all__ = [
     "Channel",
     "Cosine",
     "Explained",
+    "Facts",
     "Method",
     "Neuron",
     "Options",
@@ -27,6 +29,8 @@ __all__ = [
     "export",
     "find_method",
     "read_metadata",
+    "rewrite",
     "score_model",
     "vjp",
+    "warn_of_method",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -86,6 +86,7 @@ def export(
         check_writable(Path(path))
     options = Options(find_method(method), score, target, against, several)
     explained = explain_model(model, options, input=input, output=output, preprocess=preprocess)
+    warn_of_method(options.method, explained.changed, explained.notes)
     if check:
         check_outputs(explained)
     if path is None:
@@ -103,11 +104,25 @@ def explain_model(
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
 ) -> Explained:
     """Load, normalise, find the classifier and append its explanation; arguments as in `export`."""
-    original = load(model)
+    return explain_loaded(load(model), options, input=input, output=output, preprocess=preprocess)
+
+
+def explain_loaded(
+    original: ir.Model,
+    options: Options,
+    *,
+    input: str | None = None,
+    output: str | None = None,
+    preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
+) -> Explained:
+    """`explain_model` of what `load` returned."""
     classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})
-    explained = build_explained(classifier, original, options, facts)
-    if options.method.policy is not GRADIENT and not explained.changed:
-        warnings.warn(explained.notes[0], MethodWarning, stacklevel=3)
-    return explained
+    return build_explained(classifier, original, options, facts)
+
+
+def warn_of_method(method: Method, changed: Sequence[str], notes: Sequence[str]) -> None:
+    """Warn the caller's caller where `method` is the gradient on a model: it changed none of the nodes."""
+    if method.policy is not GRADIENT and not changed:
+        warnings.warn(notes[0], MethodWarning, stacklevel=3)

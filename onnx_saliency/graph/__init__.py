@@ -4,7 +4,16 @@ Knows nothing of gradients or pictures.
 """
 
 from onnx_saliency.graph.classifier import Classifier, find_classifier
-from onnx_saliency.graph.load import ModelSource, load
+from onnx_saliency.graph.load import ModelSource, check_model, describe, load, read_hashed
 from onnx_saliency.graph.normalise import normalise
 
-__all__ = ["Classifier", "ModelSource", "find_classifier", "load", "normalise"]
+__all__ = [
+    "Classifier",
+    "ModelSource",
+    "check_model",
+    "describe",
+    "find_classifier",
+    "load",
+    "normalise",
+    "read_hashed",
+]

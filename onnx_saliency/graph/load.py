@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,38 @@ def load(source: ModelSource) -> ir.Model:
             too short, a weight that is damaged or holds NaN, or operators of a domain that is not
             ONNX's. All such nodes, files or weights are named at once.
     """
-    if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto | ir.Model):
-        raise ModelError(
-            f"A model is a path, bytes, an onnx.ModelProto or an onnx_ir.Model, not {type(source).__name__}."
-        )
-    name = describe(source)
-    model = _read(source, name)
+    return check_model(_read(source)[0], describe(source))
+
+
+def read_hashed(source: ModelSource) -> tuple[ir.Model, str | None]:
+    """Return `source` as it is, for `check_model`, and SHA-256 of its content, in hexadecimal digits.
+
+    The content is the model's bytes and those of its external data. There is no digest of a model over 2 GB, nor of one
+    whose external data cannot be read.
+
+    Raises:
+        ModelError: not an ONNX file, or a truncated one.
+    """
+    model, data = _read(source)
+    if not fits_in_one_file(model):
+        return model, None
+    content = sha256(ir.to_proto(model).SerializeToString(deterministic=True) if data is None else data)
+    external = (tensor.path for _, tensor in _weights(model) if isinstance(tensor, ir.ExternalTensor))
+    try:
+        for path in dict.fromkeys(external):
+            with Path(path).open("rb") as file:
+                content.update(file_digest(file, "sha256").digest())
+    except OSError:
+        return model, None
+    return model, content.hexdigest()
+
+
+def check_model(model: ir.Model, name: str) -> ir.Model:
+    """Return a model that was read, its weights in memory up to 2 GB, its nodes in an order that can be run.
+
+    Raises:
+        ModelError: what `load` raises for what a file holds; `name` is the model's in the message.
+    """
     if not len(model.graph) or not model.graph.outputs:
         raise ModelError(f"{name}: the graph is empty (no nodes or no outputs), so there is nothing to explain.")
     _check_domains(model, name)
@@ -58,13 +85,19 @@ def describe(source: ModelSource) -> str:
     return f"model {graph!r}" if graph else "model"
 
 
-def _read(source: ModelSource, name: str) -> ir.Model:
+def _read(source: ModelSource) -> tuple[ir.Model, bytes | None]:
+    """The model, and the bytes that it was given as, if it was."""
+    if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto | ir.Model):
+        raise ModelError(
+            f"A model is a path, bytes, an onnx.ModelProto or an onnx_ir.Model, not {type(source).__name__}."
+        )
+    name = describe(source)
     if isinstance(source, ir.Model):
-        return source.clone()
+        return source.clone(), None
     if isinstance(source, onnx.ModelProto):
-        return _deserialise(source, name)
+        return _deserialise(source, name), None
     if isinstance(source, bytes):
-        return _parse(source, name)
+        return _parse(source, name), source
     path = Path(source)
     try:
         if not path.exists():
@@ -76,7 +109,7 @@ def _read(source: ModelSource, name: str) -> ir.Model:
         raise ModelError(f"{name}: cannot be read: {error.strerror or error}.") from error
     model = _parse(data, name)
     ir.external_data.set_base_dir(model.graph, path.parent)
-    return model
+    return model, data
 
 
 def _parse(data: bytes, name: str) -> ir.Model:

@@ -28,8 +28,8 @@ class Session:
         providers: one or several in order of preference, "cuda", "cpu" or ONNX Runtime's own names; None takes
             CUDA where it works and the CPU otherwise.
         threads: threads within an operator; None leaves it to the runtime.
-        fuse_quantised: whether groups DequantizeLinear - F - QuantizeLinear may be computed in whole numbers. Which are
-            depends on what else the graph reads, and a number between two codes may then be rounded otherwise.
+        optimise: whether the runtime may rewrite the graph before it runs it. It then starts later, runs faster and
+            rounds otherwise: groups DequantizeLinear - F - QuantizeLinear may be computed in whole numbers.
 
     Raises:
         RuntimeMissingError: no ONNX Runtime is installed.
@@ -46,7 +46,7 @@ class Session:
         *,
         providers: Sequence[str] | str | None = None,
         threads: int | None = None,
-        fuse_quantised: bool = True,
+        optimise: bool = True,
     ) -> None:
         ort = import_runtime()
         wanted = _choose_providers(ort, providers)
@@ -56,8 +56,8 @@ class Session:
             if threads < 1:
                 raise ProviderError(f"A session takes 1 or more threads, not {threads}; None leaves it to the runtime.")
             options.intra_op_num_threads = threads
-        if not fuse_quantised:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.runtime = _build(ort, model, options, wanted)
         self.providers: tuple[str, ...] = tuple(self.runtime.get_providers())
         self._warn_unused(wanted, asked=providers is not None)

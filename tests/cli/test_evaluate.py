@@ -36,6 +36,14 @@ def test_what_is_left(net, data, tmp_path, command):
     assert page.count("Box IoU") == 2  # the worst and the best
 
 
+def test_rewritten_models_are_kept_unless_forbidden(net, data, tmp_path, command, cache_folder):
+    arguments = ("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--count", "1", "--cases", "0")
+    assert command(*arguments, "--no-cache").code == 0
+    assert not cache_folder.exists()
+    assert command(*arguments).code == 0
+    assert list(cache_folder.iterdir())
+
+
 def test_the_table(net, data, tmp_path, command):
     ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--count", "2", "--cases", "0")
     assert ran.code == 0
