@@ -119,7 +119,7 @@ def _without_additions(explained: Explained) -> ir.Model:
     for ours, theirs in ((model.graph.inputs, original.inputs), (model.graph.outputs, original.outputs)):
         names = {value.name for value in theirs}
         ours[:] = [value for value in ours if value.name in names]
-    RemoveUnusedNodesPass()(model)
+    RemoveUnusedNodesPass()(model)  # it keeps what a loop read that is gone: little
     return model
 
 

@@ -132,14 +132,14 @@ def rewrite(
     if cache is None:
         return _rewrite(load(source), options, input, output)
     model, content = read_hashed(source)
-    if content is None or type(options.method) not in METHODS.values():
-        return _rewrite(check_model(model, describe(source)), options, input, output)
-    key = _key(content, options, input, output)
-    found = cache.find(key)
+    key = None
+    if content is not None and type(options.method) in METHODS.values():
+        key = _key(content, options, input, output)
+    found = None if key is None else cache.find(key)
     if found is not None:
         return Rewritten(found[1], Facts.from_json(found[0]))
     rewritten = _rewrite(check_model(model, describe(source)), options, input, output)
-    if isinstance(rewritten.model, bytes):
+    if key is not None and isinstance(rewritten.model, bytes):
         cache.keep(key, rewritten.facts.to_json(), rewritten.model)
     return rewritten
 

@@ -248,6 +248,30 @@ def test_models_over_two_gigabytes_are_not_kept(cache_folder, count, monkeypatch
     assert not entries(cache_folder)
 
 
+def damaged():
+    model = small()
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-3]
+    return model
+
+
+def not_a_number():
+    return small(w=np.full((4, 3, 3, 3), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("make", [damaged, not_a_number])
+def test_what_is_damaged_is_refused_in_the_same_words(cache_folder, make, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(make().SerializeToString())
+    for source in (path, path.read_bytes(), make()):
+        said = []
+        for cache in (True, False):
+            with pytest.raises(xs.ModelError) as caught:
+                explain(source, cache=cache)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+    assert not entries(cache_folder)
+
+
 def test_what_is_refused_leaves_nothing(cache_folder, count):
     for _ in range(2):
         with pytest.raises(xs.ModelError, match="piecewise constant"):

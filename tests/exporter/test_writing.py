@@ -12,8 +12,10 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, array, close, graph, im
 
 import onnx_saliency as xs
 from onnx_saliency.errors import ExportError, OutputError
+from onnx_saliency.exporter import check
 from onnx_saliency.exporter import export as room_export
 from onnx_saliency.graph import normalise as normalise_room
+from onnx_saliency.runtime import Session
 
 X = {"image": images()}
 ALL = {**CONV_WEIGHTS, **HEAD_WEIGHTS}
@@ -168,6 +170,25 @@ def test_the_explainer_refuses_it_too(monkeypatch):
     monkeypatch.setitem(normalise_room.__globals__, "raise_opset", broken(lambda v: v * np.float32(1.001)))
     with pytest.raises(ExportError, match="logits: relative difference"):
         xs.Explainer(small(opset=11))
+
+
+@pytest.mark.parametrize("method", ["gradient", "smoothgrad"])
+def test_the_explainer_compares_without_running_what_was_added(monkeypatch, method):
+    compared = []
+
+    def session(model, **options):
+        compared.append(model)
+        return Session(model, **options)
+
+    monkeypatch.setattr(check, "Session", session)
+    xs.Explainer(small(opset=11), method=method, providers=["cpu"])
+    before, after = (model.graph for model in compared)
+    assert [value.name for value in after.inputs] == [value.name for value in before.inputs]
+    assert [value.name for value in after.outputs] == [value.name for value in before.outputs]
+    operators = [node.op_type for node in after]
+    assert operators[: len(before)] == [node.op_type for node in before]
+    assert not {"Loop", "Conv", "ConvTranspose"}.intersection(operators[len(before) :])
+    assert method != "gradient" or len(after) == len(before)
 
 
 def test_rounding_is_none(monkeypatch):
