@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_saliency.backward import profile_for
 from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import (
     Cosine,
@@ -26,7 +27,7 @@ from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
-from onnx_saliency.runtime import Session
+from onnx_saliency.runtime import Session, first_provider
 
 Targets = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
 
@@ -144,7 +145,8 @@ class Explainer:
             "feeds": feeds,
             "cache": cache,
         }
-        options = Options(find_method(method), score, several=several, details=True)
+        profile = profile_for(first_provider(providers))
+        options = Options(find_method(method), score, several=several, details=True, profile=profile)
         rewritten = rewrite(model, options, input=input, output=output, cache=user_cache() if cache else None)
         facts = rewritten.facts
         warn_of_method(options.method, facts.changed, facts.notes)

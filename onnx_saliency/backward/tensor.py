@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Union
+from typing import Any, Literal, Union, get_args
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 Operand = Union["Tensor", int, float, Sequence[int], np.ndarray]
+Profile = Literal["portable", "cpu", "cuda"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 class Tape:
@@ -26,11 +28,13 @@ class Tape:
     Args:
         prefix: every new value's name begins with it.
         dtype: the floating type rules compute in; values of a shorter one are widened when read.
+        profile: the runtime that rules write for, where they have a choice (`lowering`).
     """
 
-    def __init__(self, prefix: str, dtype: ir.DataType = ir.DataType.FLOAT) -> None:
+    def __init__(self, prefix: str, dtype: ir.DataType = ir.DataType.FLOAT, profile: Profile = PROFILES[0]) -> None:
         self.prefix = prefix
         self.dtype = dtype
+        self.profile = profile
         self.scope = ""  # the forward node whose backward is being written
         self.nodes: list[ir.Node] = []
         self.written = 0  # of all nodes, those that were taken from the tape too: names stay unique
@@ -49,7 +53,7 @@ class Tape:
 
     def within(self, prefix: str) -> Tape:
         """Return a tape for a subgraph; its constants are the outermost graph's."""
-        inner = Tape(prefix, self.dtype)
+        inner = Tape(prefix, self.dtype, self.profile)
         inner.constants = self.constants
         return inner
 

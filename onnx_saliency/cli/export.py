@@ -59,6 +59,9 @@ def export(
     size: Annotated[
         int | None, typer.Option(min=1, help="With --ascent: height and width, for networks that take any size.")
     ] = None,
+    profile: Annotated[
+        str, typer.Option(help="Write for any runtime (portable), or for ONNX Runtime on this device: cpu, cuda.")
+    ] = "portable",
     check: Annotated[bool, typer.Option(help="Compare the outputs of both models on a random input.")] = True,
     json: options.Json = False,
 ) -> None:
@@ -113,6 +116,7 @@ def export(
         input=input,
         output=output,
         preprocess=_recipe(preprocess) if preprocess else None,
+        profile=profile,  # type: ignore[arg-type]  # checked there
         check=check,
     )
     size = path.stat().st_size

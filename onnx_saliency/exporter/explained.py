@@ -14,7 +14,9 @@ import onnx_ir as ir
 
 from onnx_saliency.backward import (
     GRADIENT,
+    PROFILES,
     Path,
+    Profile,
     Tape,
     Tensor,
     find_path,
@@ -64,6 +66,7 @@ class Options:
         against: a class whose score is subtracted; None for none.
         several: how many classes of each image are explained, from one forward pass; `target` is then [N or 1,
             several], by default the best ones, and the new outputs have `several` rows for each image. None: one.
+        profile: the runtime that the new nodes are written for, where that makes a difference.
         details: also take `saliency/against`, a class an image whose score is subtracted, and output the scores
             [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
     """
@@ -74,6 +77,7 @@ class Options:
     against: int | None = None
     several: int | None = None
     details: bool = False
+    profile: Profile = "portable"
 
 
 DEFAULT_OPTIONS = Options()
@@ -135,14 +139,17 @@ def build_explained(
 
     Raises:
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
-        ExportError: the model is already explained, or has an input or output of a name the contract needs.
+        ExportError: no such profile; or the model is already explained, or has an input or output of a name the
+            contract needs.
         TargetError: a class that the model does not have.
         LayerError: a layer that the model does not have, or that does not serve.
         MethodError: options of the method that the model cannot serve.
     """
     graph, image, method = classifier.model.graph, classifier.image, options.method
+    if options.profile not in PROFILES:
+        raise ExportError(f"A profile is one of {', '.join(PROFILES)}, not {options.profile!r}.")
     _check_names(graph, classifier, options)
-    tape = Tape(_PREFIX, compute_type(image))
+    tape = Tape(_PREFIX, compute_type(image), options.profile)
     scores = write_scores(options.score, tape, classifier)
     width = count_scores(options.score, classifier)
     if tape.nodes:

@@ -1,8 +1,8 @@
 """One canonical form, so that everything after reads one kind of graph.
 
 Functions inlined, opset 18 or more, constants folded, control flow of a known way written out, half precision computed
-in float32, pads explicit, BatchNormalization folded, Dropout and Identity gone, shapes inferred. Inputs, outputs and
-their names stay.
+in float32, pads explicit, BatchNormalization and the like folded, Dropout and Identity gone, shapes inferred. Inputs,
+outputs and their names stay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from onnx_saliency.graph.batchnorm import fold_batch_normalization
+from onnx_saliency.graph.affine import fold_affine
 from onnx_saliency.graph.contrib import claim, take_apart
 from onnx_saliency.graph.control_flow import resolve_control_flow
 from onnx_saliency.graph.folding import constant, fold_constants
@@ -55,7 +55,7 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
     _remove_identities(model)  # that inlining left
     widen_half(model)
     resolve_auto_pad(model)
-    fold_batch_normalization(model)
+    fold_affine(model)
     prune(model)
     return model
 

@@ -67,8 +67,7 @@ class Session:
     @property
     def provider(self) -> str:
         """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
-        names = {full: short for short, full in _SHORT_NAMES.items()}
-        return names.get(self.providers[0], self.providers[0])
+        return _short_name(self.providers[0])
 
     def dtype(self, name: str) -> np.dtype[Any] | None:
         """NumPy's type of input `name`, None for one that NumPy has no type of."""
@@ -97,6 +96,15 @@ class Session:
                 ProviderWarning,
                 stacklevel=3,
             )
+
+
+def first_provider(providers: Sequence[str] | str | None = None) -> str:
+    """The provider that a session tries first, as "cuda", "cpu" or the runtime's own name; arguments and errors as its.
+
+    Whether it works shows only when it is tried.
+    """
+    ort = import_runtime()
+    return _short_name(_usable(ort, _choose_providers(ort, providers))[0])
 
 
 def fits_in_one_file(model: ir.Model) -> bool:
@@ -137,21 +145,29 @@ def _choose_providers(ort: ModuleType, providers: Sequence[str] | str | None) ->
     return wanted
 
 
+def _usable(ort: ModuleType, providers: Sequence[str]) -> list[str]:
+    return [name for name in providers if name in ort.get_available_providers()] or ["CPUExecutionProvider"]
+
+
+def _short_name(provider: str) -> str:
+    return next((short for short, full in _SHORT_NAMES.items() if full == provider), provider)
+
+
 def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> Any:
     if "CUDAExecutionProvider" in providers and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")  # CUDA libraries that pip installed lie beside the package
-    usable = [name for name in providers if name in ort.get_available_providers()]
+    usable = _usable(ort, providers)
     try:
         if not isinstance(model, ir.Model):
             source = model if isinstance(model, bytes) else os.fspath(model)
-            return ort.InferenceSession(source, options, providers=usable or ["CPUExecutionProvider"])
+            return ort.InferenceSession(source, options, providers=usable)
         if fits_in_one_file(model):
             data = ir.to_proto(model).SerializeToString()
-            return ort.InferenceSession(data, options, providers=usable or ["CPUExecutionProvider"])
+            return ort.InferenceSession(data, options, providers=usable)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             ir.save(model, path, external_data="model.data")
-            return ort.InferenceSession(str(path), options, providers=usable or ["CPUExecutionProvider"])
+            return ort.InferenceSession(str(path), options, providers=usable)
     except Exception as error:  # the runtime's exceptions share no base class of their own
         raise ModelError(f"ONNX Runtime refuses the model: {reason(error)}") from error
 

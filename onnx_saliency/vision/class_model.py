@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_saliency.backward import profile_for
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
 from onnx_saliency.explain import Explainer, other_inputs, softmax, with_settings
 from onnx_saliency.exporter import Score, read_metadata
@@ -21,7 +22,7 @@ from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
 from onnx_saliency.images.choice import choose_labels
-from onnx_saliency.runtime import Iteration, Session
+from onnx_saliency.runtime import Iteration, Session, first_provider
 from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
@@ -150,6 +151,7 @@ def class_model(
         seed=seed,
         size=size,
         preprocess=chosen["preprocess"],
+        profile=profile_for(first_provider(runs_on["providers"])),
         **named,
     )
     classifier, step, range_ = prepared.classifier, prepared.step, prepared.range_

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import is_expanded
+from onnx_saliency.backward import Profile, is_expanded
 from onnx_saliency.errors import ImageError, TargetError
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
@@ -136,15 +136,18 @@ def prepare_step(
     preprocess: PreprocessChoice,
     input: str | None,
     output: str | None,
+    profile: Profile = "portable",
 ) -> Prepared:
-    """Find the classifier in a copy of `source` and build its step; arguments as of `class_model`."""
+    """Find the classifier in a copy of `source` and build its step; arguments as of `class_model` and `build_step`."""
     classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
     stored = read_metadata(classifier.model.metadata_props)
     chosen, _ = choose_preprocess(None if callable(preprocess) else preprocess, stored, classifier.size)
     chosen = preprocess(chosen) if callable(preprocess) else chosen
     range_ = _range(chosen, classifier)
     sides = _size(classifier, size, chosen)
-    step = build_step(classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed)
+    step = build_step(
+        classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed, profile=profile
+    )
     if against is not None:
         check_targets([against], step.width, of_classes=score is None)
     return Prepared(classifier, chosen, range_, step)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_saliency.backward import Tape, Tensor, backward, is_expanded, op
+from onnx_saliency.backward import Profile, Tape, Tensor, backward, is_expanded, op
 from onnx_saliency.graph import normalise
 
 Arrays = Sequence[np.ndarray]
@@ -117,13 +117,15 @@ class Variant:
     Attributes:
         opset: version of the standard operators.
         open: the axes of differentiable inputs that have a name for a length: "no", "batch" (the first), "all".
+        profile: the runtime that the gradient is written for.
     """
 
     opset: int
     open: str
+    profile: Profile = "portable"
 
     def __str__(self) -> str:
-        return f"opset{self.opset}-open:{self.open}"
+        return f"opset{self.opset}-open:{self.open}" + (f"-{self.profile}" if self.profile != "portable" else "")
 
 
 def newest_opset() -> int:
@@ -153,6 +155,7 @@ def _model(graph: onnx.GraphProto, opset: int) -> onnx.ModelProto:
 
 NEWEST = newest_opset()
 EVERY = tuple(Variant(opset, shapes) for opset in (18, NEWEST) for shapes in ("no", "batch", "all"))
+CPU = tuple(Variant(opset, shapes, "cpu") for opset in (18, NEWEST) for shapes in ("no", "batch", "all"))
 FEW = (Variant(NEWEST, "no"), Variant(18, "all"))  # for long tables: each opset and each kind of shape once
 
 
@@ -161,7 +164,7 @@ def cases(rows: Iterable[Row], variants: Sequence[Variant] = EVERY) -> list[Any]
     return [
         pytest.param(row, variant, id=f"{row}-{variant}")
         for row in rows
-        for variant in dict.fromkeys(v if v.opset >= row.since else Variant(NEWEST, v.open) for v in variants)
+        for variant in dict.fromkeys(v if v.opset >= row.since else replace(v, opset=NEWEST) for v in variants)
         if row.since <= variant.opset
     ]
 
@@ -201,7 +204,9 @@ def parse(signature: str, body: str, opset: int = NEWEST) -> onnx.ModelProto:
     return _model(graph, opset)
 
 
-def differentiate(model: onnx.ModelProto, wrt: Sequence[str], dtype: type) -> tuple[onnx.ModelProto, list[bool]]:
+def differentiate(
+    model: onnx.ModelProto, wrt: Sequence[str], dtype: type, profile: Profile = "portable"
+) -> tuple[onnx.ModelProto, list[bool]]:
     """Normalise `model` and append inputs v0, v1, ... for its outputs and outputs d_NAME for each of `wrt`.
 
     Returns the model and, for each of `wrt`, whether a gradient reaches it.
@@ -210,7 +215,7 @@ def differentiate(model: onnx.ModelProto, wrt: Sequence[str], dtype: type) -> tu
     graph = canonical.graph
     values = {value.name: value for value in (*graph.inputs, *(o for node in graph for o in node.outputs))}
     element = ir.DataType.from_numpy(np.dtype(dtype))
-    tape = Tape("backward/", element)
+    tape = Tape("backward/", element, profile)
     seeds = {}
     for index, output in enumerate(list(graph.outputs)):
         cotangent = ir.Value(name=f"v{index}", shape=output.shape, type=ir.TensorType(element))
@@ -325,7 +330,7 @@ def check(row: Row, variant: Variant) -> None:
     """Differentiate the row's model and compare all there is to compare."""
     wanted = expected(row)
     wrt = [f"x{index}" for index in row.wrt]
-    model, reached = differentiate(forward_model(row, variant), wrt, row.dtype)
+    model, reached = differentiate(forward_model(row, variant), wrt, row.dtype, variant.profile)
     assert all(reached), f"no gradient reaches {[name for name, flows in zip(wrt, reached, strict=True) if not flows]}"
     feeds = {f"x{index}": _typed(row.inputs[index], row.dtype) for index in (*row.wrt, *row.fed)}
     feeds |= {f"v{index}": np.asarray(v, row.dtype) for index, v in enumerate(wanted.v)}

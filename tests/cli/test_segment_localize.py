@@ -175,6 +175,7 @@ def test_every_constant_of_the_recipe_is_an_option(net, picture, out, command):
         "blur": 0.02,
         "foreground": 0.9,
         "background": 0.2,
+        "background_by": "mean",
         "components": 3,
         "colours": "lab",
         "smoothness": 20.0,
@@ -183,7 +184,7 @@ def test_every_constant_of_the_recipe_is_an_option(net, picture, out, command):
         "size": 64,
         "seed": 3,
     }
-    options = [item for name, value in constants.items() for item in (f"--{name}", value)]
+    options = [item for name, value in constants.items() for item in (f"--{name.replace('_', '-')}", value)]
     ran = command(
         "segment", net, picture(), *options, "--view", "whole", "--view", "crop", "--mirror", "-o", out, "--json"
     )

@@ -179,6 +179,69 @@ def test_two_in_a_row():
     assert same(graph(text, outputs="float[N,C,H,W] z", **weights, **statistics(channels)))[0] == ["Conv"]
 
 
+SCALED = " y = Mul(c, scale) z = Add(bias, y)"
+PER_CHANNEL = {
+    "a number a channel": (4, 1, 1),
+    "all axes": (1, 4, 1, 1),
+    "one number": (),
+    "one, three axes": (1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("shape", PER_CHANNEL.values(), ids=PER_CHANNEL)
+def test_scale_and_bias_of_channels(shape):
+    numbers = dict(zip(("scale", "bias"), np.random.default_rng(0).standard_normal((2, *shape)), strict=True))
+    numbers = {name: value.astype(np.float32) for name, value in numbers.items()}
+    for body, weights, _ in (LINEAR["Conv"], LINEAR["Conv without bias"], LINEAR["ConvTranspose"]):
+        ops, made = same(graph(body + SCALED, outputs="float[N,C,H,W] z", **weights, **numbers))
+        assert ops == [body.split()[2].split("(")[0].split("<")[0]]
+        assert made.graph.node[0].output[0] == "z"
+
+
+@pytest.mark.parametrize("name", GEMM)
+def test_scale_and_bias_behind_gemm(name):
+    body, weights, _ = GEMM[name]
+    numbers = {"scale": (4,), "bias": (1, 4)}
+    assert same(graph("f = Flatten(image) " + body + SCALED, outputs="float[N,C] z", **weights, **numbers))[0] == [
+        "Flatten",
+        "Gemm",
+    ]
+
+
+def test_scale_and_bias_behind_a_normalisation_that_stays():
+    body = "c = BatchNormalization(image, scale, offset, mean, var) y = Mul(c, s) z = Add(y, b)"
+    model = graph(body, outputs="float[N,C,H,W] z", s=(3, 1, 1), b=(3, 1, 1), **statistics(3))
+    assert same(model)[0] == ["BatchNormalization"]
+
+
+NOT_OF_CHANNELS = {
+    "along a row": "s = Mul(c, row)",
+    "along both": "s = Mul(c, plane)",
+    "one an image": "s = Mul(c, image4)",
+    "a longer one": "s = Mul(c, five)",
+    "another value": "d = Conv(image, w) s = Mul(c, d)",
+    "itself": "s = Add(c, c)",
+}
+
+
+@pytest.mark.parametrize("name", NOT_OF_CHANNELS)
+def test_what_is_not_per_channel_stays(name):
+    shapes = {"row": (8,), "plane": (8, 8), "image4": (2, 1, 1, 1), "five": (1, 1, 4, 1, 1)}
+    text = "c = Conv<pads = [1, 1, 1, 1]>(image, w)" + NOT_OF_CHANNELS[name].replace(
+        "d = Conv", " d = Conv<pads = [1, 1, 1, 1]>"
+    )
+    used = {key: shape for key, shape in shapes.items() if f" {key})" in text}
+    model = graph(
+        text,
+        inputs="float[2,3,8,8] image",
+        outputs="float[a,b,e,f] s" if name != "a longer one" else "float[a,b,e,f,g] s",
+        w=(4, 3, 3, 3),
+        **used,
+    )
+    ops, _ = same(model)
+    assert ops[-1] in ("Mul", "Add")
+
+
 KEPT = {
     "used twice": ("c = Conv(image, w, b)" + NORM + " z = Add(c, y)", "float[N,C,H,W] z", {}),
     "an output itself": ("c = Conv(image, w, b)" + NORM, "float[N,C,H,W] y, float[N,C,H,W] c", {}),

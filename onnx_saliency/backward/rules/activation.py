@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from onnx_saliency.backward.lowering import bent, masked
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -17,8 +18,8 @@ from onnx_saliency.backward.tensor import Tensor, op
 @rule("LeakyRelu")
 def leaky_relu(n: Call, dy: Tensor) -> Gradients:
     """dx = dy where x > 0, else α dy"""
-    positive = n.y > 0 if n["alpha"] >= 0 else n.x > 0  # y keeps the sign of x only for α ≥ 0
-    return dy * op.Where(positive, 1.0, float(n["alpha"]))
+    alpha = float(n["alpha"])
+    return bent(dy, n.y if alpha >= 0 else n.x, alpha)  # y keeps the sign of x only for α ≥ 0
 
 
 @rule("PRelu", broadcasts=True)
@@ -34,30 +35,30 @@ def clip(n: Call, dy: Tensor) -> Gradients:
     low, high = n.optional(1), n.optional(2)
     above = None if low is None else n.y > low
     below = None if high is None else n.y < high
-    if above is None and below is None:
-        return dy
-    inside = above & below if above is not None and below is not None else above or below
     dlow = op.Where(above, 0.0, dy) if n.needs(1) else None
     dhigh = op.Where(below, 0.0, dy) if n.needs(2) else None
-    return op.Where(inside, dy, 0.0), dlow, dhigh
+    if above is None or below is None:
+        inside = below if above is None else above
+        return dy if inside is None else masked(dy, inside), dlow, dhigh
+    return masked(dy, above & below), dlow, dhigh
 
 
 @rule("ThresholdedRelu")
 def thresholded_relu(n: Call, dy: Tensor) -> Gradients:
     """y = x where x > α, else 0: dx = dy where x > α"""
-    return op.Where(n.x > n["alpha"], dy, 0.0)
+    return masked(dy, n.x > n["alpha"])
 
 
 @rule("Shrink")
 def shrink(n: Call, dy: Tensor) -> Gradients:
     """y = x + β where x < −λ, x − β where x > λ, else 0: dx = dy where |x| > λ"""
-    return op.Where(op.Abs(n.x) > n["lambd"], dy, 0.0)
+    return masked(dy, op.Abs(n.x) > n["lambd"])
 
 
 @rule("HardSigmoid")
 def hard_sigmoid(n: Call, dy: Tensor) -> Gradients:
     """y = clip(α x + β, 0, 1): dx = α dy where 0 < y < 1"""
-    return op.Where((n.y > 0) & (n.y < 1), dy * n["alpha"], 0.0)
+    return masked(dy * n["alpha"], (n.y > 0) & (n.y < 1))
 
 
 @rule("HardSwish")

@@ -5,13 +5,9 @@ dx = (g − mean g − x̂ mean(g x̂)) / σ
 
 from __future__ import annotations
 
+from onnx_saliency.backward.lowering import scaled_by_channel
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
-
-
-def _per_channel(v: Tensor, rank: int) -> Tensor:
-    """[C] -> [C, 1, ...], so that it broadcasts along axis 1 of a tensor of `rank` axes."""
-    return op.Reshape(v, [-1] + [1] * (rank - 2)) if rank > 2 else v
 
 
 def _standardise(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor]:
@@ -34,8 +30,7 @@ def batch_normalization(n: Call, dy: Tensor) -> Gradients:
         raise NotDifferentiableError("it is in training mode; export the model for inference")
     if any(n.needs(i) for i in (1, 2, 3, 4)):
         raise NotDifferentiableError("its statistics depend on the image; only fixed ones are served")
-    slope = n.input(1) / op.Sqrt(n.input(4) + n["epsilon"])
-    return dy * _per_channel(slope, n.x.rank)
+    return scaled_by_channel(dy, n.input(1) / op.Sqrt(n.input(4) + n["epsilon"]))
 
 
 @rule("InstanceNormalization")
@@ -43,7 +38,7 @@ def instance_normalization(n: Call, dy: Tensor) -> Gradients:
     """x̂ over the positions of each channel, y = s x̂ + b"""
     axes = list(range(2, n.x.rank))
     x_hat, inverse = _standardise(n.x, axes, n["epsilon"])
-    g = dy * _per_channel(n.input(1), n.x.rank)
+    g = scaled_by_channel(dy, n.input(1))
     if not (n.needs(1) or n.needs(2)):
         return _backward(g, x_hat, inverse, axes)
     others = [0, *axes]

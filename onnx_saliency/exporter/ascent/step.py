@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import Tape, Tensor, backward, op
+from onnx_saliency.backward import Profile, Tape, Tensor, backward, op
 from onnx_saliency.errors import ModelError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.ascent.image import Range, write_image, write_input, write_view
@@ -54,6 +54,7 @@ def build_step(
     score: Score = "logit",
     against: int | None = None,
     seed: int = 0,
+    profile: Profile = "portable",
 ) -> Step:
     """Turn `classifier.model`, in place, into one step of the ascent.
 
@@ -65,6 +66,7 @@ def build_step(
         score: of which the input `target` picks one for each image: a class, or a neuron or channel of a layer.
         against: a class whose score is subtracted.
         seed: of the random views.
+        profile: the runtime that the new nodes are written for.
 
     Raises:
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
@@ -79,7 +81,7 @@ def build_step(
     graph.inputs.remove(image)
     carried = {PARAMETERS, "mean", "square", STEP, SCORES}
     reserve(graph, {*carried, *(NEXT + name for name in carried), TARGET, KEY, IMAGE, SLOPE}, _PREFIX)
-    tape = Tape(_PREFIX, dtype)
+    tape = Tape(_PREFIX, dtype, profile)
     parameters = add_input(graph, PARAMETERS, [count, channels, *size], dtype)
     target, key = (add_input(graph, name, [count], ir.DataType.INT64) for name in (TARGET, KEY))
     step = add_input(graph, STEP, [1], ir.DataType.INT64)

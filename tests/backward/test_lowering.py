@@ -1,0 +1,61 @@
+"""Profiles: other operators, the same numbers."""
+
+import numpy as np
+import pytest
+
+from onnx_saliency.backward import PROFILES, profile_for
+
+from . import test_activation, test_normalisation
+from .harness import CPU, cases, check, differentiate, parse, run
+
+ROWS = [
+    *test_activation.PIECEWISE,
+    *test_activation.CLIPS,
+    *test_activation.KINKS,
+    *test_normalisation.BATCH,
+    *test_normalisation.INSTANCE,
+]
+
+
+@pytest.mark.parametrize(("row", "variant"), cases(ROWS, CPU))
+def test_gradient_for_the_cpu(row, variant):
+    check(row, variant)
+
+
+PICTURES = "(float[2,3,8,8] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,8,8] y)"
+WRITTEN = {  # and an operator that the CPU's way has, and the portable one does not
+    "y = Relu(x)": "Cast",
+    "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>() y = Clip(x, low, high)": "Cast",
+    "y = LeakyRelu<alpha = 0.1>(x)": "Clip",
+    "y = BatchNormalization(x, s, b, m, v)": "Conv",
+    "y = InstanceNormalization(x, s, b)": "Conv",
+}
+
+
+@pytest.mark.parametrize("body", WRITTEN)
+def test_the_same_numbers_in_every_profile(body):
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.uniform(0.5, 2, 3).astype(np.float32) for name in "sbmv"}
+    feeds |= {name: rng.standard_normal((2, 3, 8, 8)).astype(np.float32) for name in ("x", "v0")}
+    feeds["x"].flat[::7] = 0
+    models = {profile: differentiate(parse(PICTURES, body), ["x"], np.float32, profile)[0] for profile in PROFILES}
+    found = {profile: run(model, feeds)["d_x"] for profile, model in models.items()}
+    for profile in PROFILES:
+        np.testing.assert_allclose(found[profile], found["portable"], rtol=1e-5, atol=1e-6, err_msg=profile)
+    written = {profile: [node.op_type for node in model.graph.node] for profile, model in models.items()}
+    assert WRITTEN[body] in written["cpu"][1:]
+    assert WRITTEN[body] not in written["portable"][1:]
+
+
+def test_the_smallest_numbers_are_above_zero():
+    """A step is made of numbers by a factor; none of the normal ones may be too small for it."""
+    model = parse("(float[N] x) => (float[N] y)", "y = LeakyRelu<alpha = 0.1>(x)")
+    x = np.array([1e-29, -1e-29, 3e38, -3e38, 0, np.inf, -np.inf], np.float32)
+    feeds = {"x": x, "v0": np.ones_like(x)}
+    for profile in PROFILES:
+        found = run(differentiate(model, ["x"], np.float32, profile)[0], feeds)["d_x"]
+        np.testing.assert_allclose(found, [1, 0.1, 1, 0.1, 0.1, 1, 0.1], rtol=1e-6, err_msg=profile)
+
+
+def test_the_profile_of_a_provider():
+    assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
