@@ -6,6 +6,7 @@ runs (.ci/run); ```sh long takes minutes or needs PyTorch: it is run by hand, an
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -69,13 +70,38 @@ def test_long_commands_name_tools_and_options_that_exist() -> None:
                 assert option in source or f"{name}:" in source, f"{path.name}: {tool} has no option {option}"
 
 
-def test_bench_prints_forward_gradient_and_ratio(folder: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "bench.py", folder / "net.onnx", "--runs", "2", "--threads", "1"]
-    written = folder / "bench.md"
-    subprocess.run([*command, "--markdown", written], check=True, capture_output=True)
-    header, _, row = written.read_text("utf-8").splitlines()
-    assert "ratio" in header
-    assert row.startswith("| net | 1 | 1 |")
+def page(folder: Path, mark: str) -> Path:
+    """A page with a place for a table."""
+    path = folder / "page.md"
+    path.write_text(f"before\n<!-- {mark} -->\nold\n<!-- /{mark} -->\nafter\n", "utf-8")
+    return path
+
+
+def test_bench_puts_engines_beside_each_other(folder: Path) -> None:
+    written, figures = page(folder, "bench"), folder / "bench.json"
+    command = [sys.executable, ROOT / "tools" / "bench.py", folder / "net.onnx", "--engine", "onnx_saliency"]
+    once = ["--runs", "2", "--threads", "1", "--batch", "2"]
+    subprocess.run([*command, *once, "--json", figures, "--markdown", written], check=True, capture_output=True)
+    lines = written.read_text("utf-8").splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert lines.count("| net | batch | threads | forward | onnx_saliency |") == 2  # times, memory
+    times, memory = (line for line in lines if line.startswith("| net | 2 | 1 |"))
+    assert re.fullmatch(r".* \d+\.\d · \d+\.\d\d \(\d+\.\d\d – \d+\.\d\d\) \|", times)
+    forward, ours = json.loads(figures.read_text("utf-8"))["cells"]
+    assert len(forward["runs"]) == len(ours["runs"]) == 2
+    assert forward["refused"] is None
+    assert ours["refused"] is None
+    assert str(round(ours["peak"] or 0)) in memory
+
+
+def test_bench_names_what_it_does_not_know() -> None:
+    command = [sys.executable, ROOT / "tools" / "bench.py"]
+    done = subprocess.run([*command, "no.onnx"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no.onnx" in done.stderr
+    done = subprocess.run([*command, "--engine", "none"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "captum" in done.stderr
 
 
 TABLES = [("methods.py", "methods.md"), ("recipes.py", "class-models.md"), ("recipes.py --segment", "segmentation.md")]
@@ -90,10 +116,10 @@ def test_tables_are_what_the_tools_print(tool: str, page: str) -> None:
 
 
 def test_bench_prints_the_cost_of_a_step(folder: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "bench.py", folder / "net.onnx", "--ascent", "--runs", "2"]
-    written = folder / "bench.md"
+    written = page(folder, "bench-ascent")
+    command = [sys.executable, ROOT / "tools" / "bench_ascent.py", folder / "net.onnx", "--runs", "2"]
     subprocess.run([*command, "--threads", "1", "--markdown", written], check=True, capture_output=True)
-    header, _, row = written.read_text("utf-8").splitlines()
+    _, _, header, _, row, *_ = written.read_text("utf-8").splitlines()
     assert "step ms" in header
     assert row.startswith("| net | 1 | 1 |")
 

@@ -1,192 +1,255 @@
-"""What an explanation costs: forward pass and gradient of the same net, side by side in one process.
+"""What an explanation costs, beside the forward pass alone and beside other engines, on one machine at one time.
 
-    python tools/bench.py                          # the nets that the onnx package ships, random weights
+    pip install '.[bench]'                                       # the peers; those not installed are left out
+    python tools/bench.py --models nets --json bench.json        # eight nets, batch 1 and 16, one and two threads
+    python tools/bench.py squeezenet --engine captum --batch 1   # some of it; forward and ours are always there
     python tools/bench.py net.onnx --threads 1
-    python tools/bench.py --ascent --batch 8       # one step of a class model beside one gradient of the same batch
 
-The two sessions run in turn, so that a machine whose speed drifts slows both; the ratio is the median of
-the ratios run by run. One warm-up run is not counted.
+Every engine has a process of its own, and all of a setting live at once: the engines run in turn, run by run, so that
+a machine whose speed drifts slows all alike. A figure is the median of the runs, a ratio the median of the ratios to
+the forward pass of the same run. Memory is the most that a process held resident while it ran, weights and all, less
+what it held when its libraries were imported and the net was not yet read. Every gradient is compared with ours: an
+engine that computes something else is refused.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import itertools
+import os
+import platform
+import re
 import statistics
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import typer
+from bench_engines import ENGINES, Task
+from bench_nets import NETS, image_input, net_file
+from bench_process import RefusedError, Worker
+from methods import renew
 from rich.console import Console
-from rich.table import Table
 
-from onnx_saliency.exporter import explain_model
-from onnx_saliency.exporter.ascent import PAPER
-from onnx_saliency.exporter.explained import SALIENCY, TARGET
-from onnx_saliency.graph import load
-from onnx_saliency.report import write_json, write_text
-from onnx_saliency.runtime import Iteration, Session
-from onnx_saliency.vision.step import prepare_step
+from onnx_saliency.report import write_json
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "models"))
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "reference"))
-
-COLUMNS = ("net", "batch", "threads", "forward ms", "gradient ms", "ratio", "ratio, quartiles")
-ASCENT_COLUMNS = ("net", "batch", "threads", "gradient ms", "step ms", "ratio", "ratio, quartiles", "PyTorch step ms")
-ASCENT_NETS = ("resnet50", "squeezenet")
+BASE, OURS = "forward", "onnx_saliency"
+DIFFERENT = 0.1  # relative L2 error; in a random net, rectifiers within rounding of their kinks cost a hundredth
 
 
-@dataclass(frozen=True)
-class Row:
-    """Medians of one net, milliseconds a run, and the spread of the ratio of the second to the first.
+@dataclass
+class Cell:
+    """One engine on one net: milliseconds of every run, their median, and the rest beside the forward pass.
 
-    first: forward pass; of the ascent, gradient.
-    second: gradient; of the ascent, step.
-    peer: of the ascent, what PyTorch takes for the same step, or why there is no figure.
+    ratio, low, high: median and quartiles of the ratios, run by run.
+    peak: MiB, None where it says nothing.
+    error: of the gradient, relative to ours.
+    refused: why there are no figures.
     """
 
     net: str
     batch: int
     threads: int
-    first: float
-    second: float
-    ratio: float
-    low: float
-    high: float
-    peer: str | None = None
+    engine: str
+    runs: list[float] = field(default_factory=list)
+    median: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    peak: float | None = None
+    error: float | None = None
+    refused: str | None = None
 
-    def cells(self) -> tuple[str, ...]:
-        """The row as text, in the order of the columns."""
-        figures = (
-            f"{self.first:.1f}",
-            f"{self.second:.1f}",
-            f"{self.ratio:.2f}",
-            f"{self.low:.2f} – {self.high:.2f}",
-        )
-        return self.net, str(self.batch), str(self.threads), *figures, *([] if self.peer is None else [self.peer])
+    def fill(self, base: list[float]) -> None:
+        """Work out the figures."""
+        self.median = statistics.median(self.runs)
+        ratios = [own / other for own, other in zip(self.runs, base, strict=True)]
+        self.ratio = statistics.median(ratios)
+        self.low, _, self.high = statistics.quantiles(ratios, n=4, method="inclusive")
 
+    def time(self) -> str:
+        """What the table shows."""
+        if self.median is None or self.ratio is None:
+            return f"refused: {str(self.refused).split(':')[0]}"
+        if self.engine == BASE:
+            return f"{self.median:.1f}"
+        digits = 2 if self.ratio < 100 else 0
+        ratio, low, high = (f"{figure:.{digits}f}" for figure in (self.ratio, self.low, self.high))
+        return f"{self.median:.1f} · {ratio} ({low} – {high})"
 
-def in_turn(first: Callable[[], object], second: Callable[[], object], runs: int) -> tuple[float, ...]:
-    """Medians of both in milliseconds, and median and quartiles of the ratio; one warm-up run is not counted."""
-    times: list[tuple[float, float]] = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        first()
-        middle = time.perf_counter()
-        second()
-        times.append((middle - start, time.perf_counter() - middle))
-    medians = [statistics.median(each) * 1e3 for each in zip(*times[1:], strict=True)]
-    ratios = [b / a for a, b in times[1:]]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    return *medians, statistics.median(ratios), low, high
+    def memory(self) -> str:
+        """What the table of memory shows."""
+        return "" if self.peak is None else f"{self.peak:.0f}"
 
-
-def measure(net: str, model: onnx.ModelProto, batch: int, threads: int, runs: int) -> Row | None:
-    """Time forward pass and gradient in turn; None where the model is fixed to another batch."""
-    explained = explain_model(model)
-    classifier = explained.classifier
-    if classifier.batch not in (None, batch):
-        return None
-    dims = [batch, *(dim if isinstance(dim, int) else 224 for dim in list(classifier.image.shape)[1:])]
-    feeds = {classifier.image.name: np.random.default_rng(0).standard_normal(dims).astype(np.float32)}
-    forward = Session(model.SerializeToString(), providers=["cpu"], threads=threads)
-    gradient = Session(explained.model, providers=["cpu"], threads=threads)
-    return Row(net, batch, threads, *in_turn(lambda: forward.run(feeds), lambda: gradient.run(feeds, [SALIENCY]), runs))
+    def line(self) -> str:
+        """Everything, for the terminal."""
+        if self.refused is not None:
+            return f"  {self.engine:<14} refused: {self.refused}"
+        peak = f"{self.memory()} MiB" if self.peak is not None else ""
+        error = f"error {self.error:.0e}" if self.error is not None else ""
+        return f"  {self.engine:<14} {self.time():<28} {peak:>10}  {error}"
 
 
-def measure_ascent(net: str, model: onnx.ModelProto, batch: int, threads: int, runs: int) -> Row | None:
-    """Time one gradient of a batch and one step of the paper's recipe in turn, and PyTorch's step."""
-    prepared = prepare_step(
-        load(model), PAPER, score=None, against=None, seed=0, size=None, preprocess=None, input=None, output=None
-    )
-    explained = explain_model(model)
-    if explained.classifier.batch not in (None, batch):
-        return None
-    shape = (batch, *(side for side in prepared.step.states["parameters"][1:] if isinstance(side, int)))
-    images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    targets = np.arange(batch)
-    dims = images.shape if explained.classifier.channel_axis == 1 else (shape[0], *shape[2:], shape[1])
-    feeds = {explained.classifier.image.name: images.reshape(dims), TARGET: targets}
-    gradient = Session(explained.model, providers=["cpu"], threads=threads)
-    states = {
-        name: np.zeros(
-            [batch if isinstance(side, str) else side for side in sides], np.int64 if name == "step" else np.float32
-        )
-        for name, sides in prepared.step.states.items()
-    } | {"parameters": images}
-    session = Session(prepared.step.model, providers=["cpu"], threads=threads)
-    step = Iteration(session, states, {"target": targets, "key": targets})
-    figures = in_turn(lambda: gradient.run(feeds, [SALIENCY]), step.step, runs)
-    return Row(net, batch, threads, *figures, peer=torch_step(model, images, targets, threads, runs))
+# --- one net, batch and number of threads ------------------------------------------------------
 
 
-def torch_step(model: onnx.ModelProto, images: np.ndarray, targets: np.ndarray, threads: int, runs: int) -> str:
-    """Median milliseconds of the same step in eager PyTorch, the net through onnx2torch; or why there is none."""
-    try:
-        import torch
-        from zoo import load_torch
+class Setting:
+    """All engines on one net, each in its process, and what they did."""
 
-        load_torch()  # onnx2torch imports torchvision
-        import onnx2torch
-    except ImportError as missing:
-        return f"no {missing.name}"
-    torch.set_num_threads(threads)
-    try:
-        network = onnx2torch.convert(model).eval()
-    except (NotImplementedError, RuntimeError) as refused:
-        return f"refused: {type(refused).__name__}"
-    image, chosen = torch.tensor(images, requires_grad=True), torch.tensor(targets)
-    adam = torch.optim.Adam([image], lr=PAPER.rate, maximize=True)
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        scores = network(image).flatten(1).gather(1, chosen[:, None]).sum()
-        (image.grad,) = torch.autograd.grad(scores - PAPER.l2 * (image**2).sum(), image)
-        adam.step()
-        times.append(time.perf_counter() - start)
-    return f"{statistics.median(times[1:]) * 1e3:.1f}"
+    def __init__(self, net: str, task: Task, engines: list[str]) -> None:
+        self.task = task
+        self.cells = {engine: Cell(net, task.shape[0], task.threads, engine) for engine in engines}
+        self.workers: dict[str, Worker] = {}
+
+    def measure(self, runs: int, limit: float) -> list[Cell]:
+        """Build the engines, run them in turn, then ask for memory and gradients."""
+        with ExitStack() as stack:
+            for engine in self.cells:
+                self.workers[engine] = Worker(engine, self.task, limit)
+                stack.callback(self.workers[engine].close)
+                self.hear(engine)
+            for run in range(runs + 1):
+                for engine, seconds in self.ask("turn"):
+                    if run > 0:  # the first warms up
+                        self.cells[engine].runs.append(seconds * 1e3)
+            for engine, peak in self.ask("peak"):
+                self.cells[engine].peak = peak
+            self.compare({engine: gradient for engine, gradient in self.ask("gradient") if gradient is not None})
+        base = self.cells[BASE]
+        for cell in self.cells.values():
+            if cell.refused is None and base.refused is not None:
+                cell.refused = f"no forward pass: {base.refused}"
+            if cell.refused is None:
+                cell.fill(base.runs)
+        return list(self.cells.values())
+
+    def hear(self, engine: str, order: str | None = None) -> Any:
+        """What a worker says, after an order to it; one that refuses is out."""
+        try:
+            return self.workers[engine].answer(order)
+        except RefusedError as refused:
+            self.cells[engine].refused = str(refused)
+            self.workers.pop(engine).close()
+            return None
+
+    def ask(self, order: str) -> Iterator[tuple[str, Any]]:
+        """Give every engine the order, one after another."""
+        for engine in list(self.workers):
+            said = self.hear(engine, order)
+            if engine in self.workers:
+                yield engine, said
+
+    def compare(self, gradients: dict[str, np.ndarray]) -> None:
+        """Find the error of each gradient relative to ours, and refuse one that is another."""
+        if OURS not in gradients:
+            return
+        ours = gradients.pop(OURS)
+        for engine, gradient in gradients.items():
+            cell = self.cells[engine]
+            cell.error = float(np.linalg.norm(gradient - ours) / np.linalg.norm(ours))
+            if not cell.error < DIFFERENT:
+                cell.refused = f"another gradient, by {cell.error:.0e}"
 
 
-def markdown(columns: tuple[str, ...], rows: list[Row]) -> str:
-    """The table for the docs."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+# --- the tables --------------------------------------------------------------------------------
+
+
+def markdown(cells: list[Cell], engines: list[str], about: str) -> str:
+    """The tables for the docs: times, then memory."""
+    rows: dict[tuple[str, int, int], dict[str, Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.net, cell.batch, cell.threads), {})[cell.engine] = cell
+    times = [[*key, *(row[engine].time() for engine in engines)] for key, row in rows.items()]
+    memory = [[*key, *(row[engine].memory() for engine in engines)] for key, row in rows.items()]
+    columns = ("net", "batch", "threads", *engines)
+    legend = "Milliseconds; beside the forward pass, the ratio to it and its quartiles, run by run:"
+    return f"{about}.\n\n{legend}\n\n{_table(columns, times)}\nPeak memory, MiB:\n\n{_table(columns, memory)}"
+
+
+def _table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def conditions(engines: list[str], runs: int) -> str:
+    """Versions, machine and number of runs, in a line."""
+    packages = ["onnxruntime", *(name for engine in engines for name in ENGINES[engine].packages)]
+    known = importlib.metadata.packages_distributions()
+    names = dict.fromkeys(known[root][0] for root in (name.split(".")[0] for name in packages) if root in known)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    account = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", account.read_text()) if account.exists() else None
+    machine = model.group(1) if model else platform.machine()
+    return f"{versions}; {machine}, {os.cpu_count()} cores; medians of {runs} runs in turn"
+
+
+def absent(engine: str) -> str | None:
+    """The package that an engine lacks."""
+    roots = [name.split(".")[0] for name in ENGINES[engine].packages]
+    return next((root for root in roots if importlib.util.find_spec(root) is None), None)
 
 
 def main(
-    models: Annotated[list[Path] | None, typer.Argument(help="ONNX files; the light nets without any.")] = None,
-    threads: Annotated[list[int], typer.Option(help="Threads, one table row each.")] = [1, 2],  # noqa: B006
-    batch: Annotated[list[int], typer.Option(help="Batch sizes; a net fixed to another is left out.")] = [1],  # noqa: B006
+    nets: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(NETS)}, or ONNX files; these without.")] = None,
+    engine: Annotated[list[str], typer.Option(help="Beside forward, repeatable.")] = list(ENGINES),  # noqa: B006
+    threads: Annotated[list[int], typer.Option(min=1, help="Threads of each engine, repeatable.")] = [1, 2],  # noqa: B006
+    batch: Annotated[list[int], typer.Option(min=1, help="Batch sizes, repeatable.")] = [1, 16],  # noqa: B006
     runs: Annotated[int, typer.Option(min=2, help="Counted runs of each.")] = 11,
-    ascent: Annotated[bool, typer.Option("--ascent", help="Step of a class model beside a gradient.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
-    to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Also write the table here.")] = None,
+    limit: Annotated[float, typer.Option(help="Seconds for an engine to be built, or to run once.")] = 600,
+    models: Annotated[Path | None, typer.Option(help="Keep the nets' files in this folder.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures here, as they come.")] = None,
+    to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew the tables in this page.")] = None,
 ) -> None:
-    """Print forward pass, gradient and their ratio for each net; with --ascent, gradient and step."""
-    from light import NAMES, light_model
+    """Print what each engine takes on each net, beside the forward pass."""
+    console = Console(highlight=False, soft_wrap=True)
+    unknown = set(engine) - ENGINES.keys()
+    if unknown:
+        raise typer.BadParameter(f"No engine {', '.join(unknown)}; there are {', '.join(ENGINES)}.")
+    for net in nets or ():
+        if net not in NETS and not Path(net).exists():
+            raise typer.BadParameter(f"No net or file {net}; the nets are {', '.join(NETS)}.")
+    chosen = [name for name in ENGINES if name in (BASE, OURS, *engine)]
+    missing = {name: f"no {package}" for name in chosen if (package := absent(name)) is not None}
+    engines = [name for name in chosen if name not in missing]
+    about = conditions(engines, runs)
+    cells: list[Cell] = []
+    console.print(about)
+    for name, reason in missing.items():
+        console.print(f"{name} is missing: {reason}")
 
-    nets = [(path.stem, lambda path=path: onnx.load(path)) for path in models or ()]
-    nets = nets or [(name, lambda name=name: light_model(name)) for name in (ASCENT_NETS if ascent else NAMES)]
-    columns, timed = (ASCENT_COLUMNS, measure_ascent) if ascent else (COLUMNS, measure)
-    rows = []
-    table = Table(*columns, title=f"onnxruntime {onnxruntime.__version__}, CPU")
-    for name, build in nets:
-        model = build()
-        found = [timed(name, model, b, t, runs) for b in batch for t in threads]
-        for row in [row for row in found if row is not None]:
-            rows.append(row)
-            table.add_row(*row.cells())
-    Console().print(table)
-    if json is not None:
-        write_json(json, {"onnxruntime": onnxruntime.__version__, "rows": [asdict(row) for row in rows]})
+    def keep() -> None:
+        if json is not None:
+            write_json(json, {"about": about, "missing": missing, "cells": [asdict(cell) for cell in cells]})
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = models or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for net, size in itertools.product(nets or NETS, batch):
+            try:
+                path = net_file(net, size, folder)
+                image, shape = image_input(onnx.load(path), size)
+            except ImportError as lacking:
+                missing[net] = str(lacking)
+                console.print(f"{net}, batch {size}, is missing: {lacking}")
+                continue
+            except ValueError as fixed:
+                console.print(f"{net}, batch {size}, is left out: {fixed}")
+                continue
+            for count in threads:
+                console.print(f"{Path(net).stem}, batch {size}, threads {count}")
+                found = Setting(Path(net).stem, Task(path, image, shape, count), engines).measure(runs, limit)
+                console.print("\n".join(cell.line() for cell in found))
+                cells += found
+                keep()
+    keep()
     if to_markdown is not None:
-        write_text(to_markdown, markdown(columns, rows))
+        renew(to_markdown, "bench", markdown(cells, engines, about))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,157 @@
+"""The engines of tools/bench.py.
+
+Each answers the same question on the same ONNX file, images and threads: how does the score of class 0 change with
+the image. `forward` answers none, and is what the others are measured by.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+Array = npt.NDArray[Any]
+
+MASKS = 1000  # of RISE, DIANNA's own number
+SAMPLE = 16  # masks that are run
+KEPT = 0.1  # share of a picture that a mask leaves; left to itself DIANNA tries nine, for 900 forward passes more
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all engines are given: an ONNX file, its image input, and threads."""
+
+    path: Path
+    image: str
+    shape: tuple[int, ...]
+    threads: int
+
+    def images(self) -> npt.NDArray[np.float32]:
+        """Standard normal values, always the same."""
+        return np.random.default_rng(0).standard_normal(self.shape, np.float32)
+
+    def session(self) -> onnxruntime.InferenceSession:
+        """ONNX Runtime on the model as it is."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine that is ready for one task.
+
+    run: what is timed.
+    gradient: the signed gradient of the images, of an engine that computes one.
+    scale: how many times `run` an explanation of the batch is.
+    """
+
+    run: Callable[[], object]
+    gradient: Callable[[], Array] | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How to build it, what it imports, and whether the peak of its process is that of a whole explanation."""
+
+    build: Callable[[Task], Built]
+    packages: tuple[str, ...] = ()
+    shows_memory: bool = True
+
+    def load(self) -> None:
+        """Import everything, which is no part of the memory of an explanation."""
+        if "onnx2torch" in self.packages:
+            from zoo import load_torch
+
+            load_torch()  # onnx2torch imports torchvision
+        for package in self.packages:
+            importlib.import_module(package)
+
+
+def forward(task: Task) -> Built:
+    """The scores alone, by ONNX Runtime: what every explanation comes on top of."""
+    session, feeds = task.session(), {task.image: task.images()}
+    return Built(lambda: session.run(None, feeds))
+
+
+def onnx_saliency(task: Task) -> Built:
+    """This project."""
+    from onnx_saliency.exporter import explain_model
+    from onnx_saliency.runtime import Session
+
+    session = Session(explain_model(task.path).model, providers=["cpu"], threads=task.threads)
+    feeds: dict[str, Array] = {task.image: task.images(), "target": np.zeros(task.shape[0], np.int64)}
+    return Built(lambda: session.run(feeds, ["saliency"]), lambda: session.run(feeds, ["input_gradient"])[0])
+
+
+def captum(task: Task, compiled: bool = False) -> Built:
+    """Captum's Saliency in PyTorch, the net through onnx2torch, eager or under torch.compile."""
+    import torch
+    from bench_torch import network
+    from captum.attr import Saliency
+
+    torch.set_num_threads(task.threads)
+    images = torch.from_numpy(task.images())
+    net: Any = network(onnx.load(task.path), images)
+    if compiled:
+        net = torch.compile(net)
+    saliency = Saliency(lambda x: net(x).flatten(1))
+    images.requires_grad_()
+    return Built(
+        lambda: saliency.attribute(images, target=0),
+        lambda: saliency.attribute(images, target=0, abs=False).detach().numpy(),
+    )
+
+
+def jax(task: Task) -> Built:
+    """JAX under jit, the net stated in its functions, with the weights as arguments: it would fold constants."""
+    import jax
+    from bench_jax import stated
+
+    scores, weights = stated(onnx.load(task.path))
+    gradient = jax.jit(jax.grad(lambda images, weights: scores(images, weights)[:, 0].sum()))
+    images = jax.numpy.asarray(task.images())
+    return Built(
+        lambda: gradient(images, weights).block_until_ready(),
+        lambda: np.asarray(gradient(images, weights)),
+    )
+
+
+def rise(task: Task) -> Built:
+    """DIANNA's RISE of one picture after another, which takes no gradient but MASKS forward passes.
+
+    Every mask costs the same, so SAMPLE masks of one picture are run, in forward passes of the batch, and multiplied.
+    Of the memory of an explanation, which holds all masks at once, that shows little.
+    """
+    from dianna.methods.rise_image import RISEImage
+
+    session, picture = task.session(), task.images()[0]
+    channels = int(np.argmin(picture.shape))  # fewer than rows and columns
+    explainer = RISEImage(n_masks=SAMPLE, p_keep=KEPT, axis_labels={channels: "channels"})
+
+    def scores(images: Array) -> Array:
+        result: Array = session.run(None, {task.image: images})[0]
+        return result.reshape(len(images), -1)
+
+    run = partial(explainer.explain, scores, picture, labels=[0], batch_size=task.shape[0])
+    return Built(run, scale=task.shape[0] * MASKS / SAMPLE)
+
+
+TORCH = ("torch", "onnx2torch", "captum.attr")
+ENGINES = {
+    "forward": Engine(forward),
+    "onnx_saliency": Engine(onnx_saliency, ("onnx_saliency.exporter", "onnx_saliency.runtime")),
+    "captum": Engine(captum, TORCH),
+    "torch.compile": Engine(partial(captum, compiled=True), TORCH),
+    "jax": Engine(jax, ("jax",)),
+    "rise": Engine(rise, ("dianna.methods.rise_image",), shows_memory=False),
+}
