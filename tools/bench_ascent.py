@@ -25,7 +25,7 @@ from methods import renew
 from rich.console import Console
 from rich.table import Table
 
-from onnx_saliency.exporter import explain_model
+from onnx_saliency.exporter import Options, explain_model
 from onnx_saliency.exporter.ascent import PAPER
 from onnx_saliency.exporter.explained import SALIENCY, TARGET
 from onnx_saliency.graph import load
@@ -89,9 +89,18 @@ def measure(net: str, model: onnx.ModelProto, batch: int, threads: int, runs: in
     Return None where the model is fixed to another batch.
     """
     prepared = prepare_step(
-        load(model), PAPER, score=None, against=None, seed=0, size=None, preprocess=None, input=None, output=None
+        load(model),
+        PAPER,
+        score=None,
+        against=None,
+        seed=0,
+        size=None,
+        preprocess=None,
+        input=None,
+        output=None,
+        profile="cpu",
     )
-    explained = explain_model(model)
+    explained = explain_model(model, Options(profile="cpu"))
     if explained.classifier.batch not in (None, batch):
         return None
     shape = (batch, *(side for side in prepared.step.states["parameters"][1:] if isinstance(side, int)))

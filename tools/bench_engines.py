@@ -85,10 +85,11 @@ def forward(task: Task) -> Built:
 
 def onnx_saliency(task: Task) -> Built:
     """This project."""
-    from onnx_saliency.exporter import explain_model
+    from onnx_saliency.exporter import Options, explain_model
     from onnx_saliency.runtime import Session
 
-    session = Session(explain_model(task.path).model, providers=["cpu"], threads=task.threads)
+    explained = explain_model(task.path, Options(profile="cpu"))  # as Explainer writes it
+    session = Session(explained.model, providers=["cpu"], threads=task.threads)
     feeds: dict[str, Array] = {task.image: task.images(), "target": np.zeros(task.shape[0], np.int64)}
     return Built(lambda: session.run(feeds, ["saliency"]), lambda: session.run(feeds, ["input_gradient"])[0])
 

@@ -26,7 +26,7 @@ def profile_for(provider: str) -> Profile:
 def masked(dy: Tensor, mask: Tensor) -> Tensor:
     """dy where the mask holds, else 0
 
-    cpu: dy · float(mask), 1.0 ns, where Where takes 1.6. Where alone gives 0 of an infinite dy.
+    cpu: dy · float(mask), 2.0 ns, where Where takes 2.7. Where alone gives 0 of an infinite dy.
     """
     if dy.tape.profile == "cpu":
         return dy * mask.cast(like=dy)
@@ -36,7 +36,7 @@ def masked(dy: Tensor, mask: Tensor) -> Tensor:
 def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:
     """dy where x > 0, else slope · dy
 
-    cpu: dy · clip(steep x, slope, 1), 1.1 ns, where Where of two numbers and Mul take 2.5.
+    cpu: dy · clip(steep x, slope, 1), 1.7 ns, where Where of two numbers and Mul take 3.2.
     """
     if dy.tape.profile == "cpu" and 0 <= slope <= 1:
         return dy * op.Clip(x * _STEEP, slope, 1.0)

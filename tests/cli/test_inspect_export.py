@@ -215,3 +215,15 @@ def test_a_folder_in_place_of_the_model(command, model, tmp_path, monkeypatch):
     assert ran.code == 2
     assert "folder" in ran.error
     assert listed(tmp_path) == []
+
+
+def test_export_for_a_device(net, tmp_path, command):
+    portable, cpu = (tmp_path / f"{profile}.onnx" for profile in ("portable", "cpu"))
+    for path in (portable, cpu):
+        assert command("export", net, "--profile", path.stem, "-o", path).code == 0
+    found = [run(onnx.load(path), {"image": images()}, ["saliency"])[0] for path in (portable, cpu)]
+    close(*found)
+    ran = command("export", net, "--profile", "gpu", "-o", tmp_path / "gpu.onnx")
+    assert ran.code == 2
+    assert "A profile is one of portable, cpu, cuda" in " ".join(ran.err.split())
+    assert not (tmp_path / "gpu.onnx").exists()

@@ -405,3 +405,23 @@ def test_an_inner_graph_between_image_and_score():
     (logits,) = run(plain, {"image": X}, ["logits"])
     factors = (2 * logits[:, 1]).reshape(-1, 1, 1, 1)
     close(gradient(made, yes=np.array(False), **target(1)), factors * gradient(plain, **target(1)))
+
+
+# --- profiles -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gradient", "deconvnet", "guided", "smoothgrad", "gradcam"])
+@pytest.mark.parametrize("profile", ["cpu", "cuda"])
+def test_a_profile_changes_operators_and_no_number(profile, method):
+    body = CONV.replace("s = Sigmoid(c)", "t = LeakyRelu(c) e = Elu(t) s = Relu(e)") + HEAD
+    model = graph(body, outputs="float[N,5] logits", **ALL)
+    portable, other = (xs.export(model, method=method, profile=name) for name in ("portable", profile))
+    onnx.checker.check_model(other, full_check=True)
+    assert {node.domain for node in other.graph.node} == {""}
+    for before, after in zip(run(portable, {"image": X}), run(other, {"image": X}), strict=True):
+        close(after, before)
+
+
+def test_an_unknown_profile():
+    with pytest.raises(ExportError, match="A profile is one of portable, cpu, cuda, not 'gpu'"):
+        xs.export(small(), profile="gpu")
