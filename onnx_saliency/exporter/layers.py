@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnx_saliency.backward import Path, Tensor, find_path, op, reads
 from onnx_saliency.errors import LayerError
+from onnx_saliency.graph.affine import makers, replaced
 from onnx_saliency.graph.folding import constant
 
 _CLOSEST = 3  # names suggested for one that is not there
@@ -68,9 +69,13 @@ def find_layer(graph: ir.Graph, name: str, image: ir.Value) -> Layer:
         for value in node.outputs:
             names.setdefault(value.name or "", value)
     for node in graph:
-        names.setdefault(node.name or "", node.outputs[0])
+        for maker in (node.name, *makers(node.outputs[0])):
+            names.setdefault(maker or "", node.outputs[0])
     names.pop("", None)
     if name not in names:
+        for value in names.values():
+            if name in replaced(value):
+                raise LayerError(f"{name!r} is scaled or shifted by channel, in one step with it: name {value.name!r}.")
         closest = difflib.get_close_matches(name, names, _CLOSEST, cutoff=0.3)
         hint = f"The closest are {', '.join(map(repr, closest))}. " if closest else ""
         raise LayerError(f"The model has no layer {name!r}. {hint}`inspect --layers` lists them all.")

@@ -19,6 +19,21 @@ Vector = npt.NDArray[np.float64]
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
 
 
+_REPLACED, _MAKERS = "onnx_saliency.replaced", "onnx_saliency.makers"
+
+
+def replaced(value: ir.Value) -> tuple[str, ...]:
+    """Names of the values that are no longer computed since `value` is made in one step."""
+    names: tuple[str, ...] = value.meta.get(_REPLACED, ())
+    return names
+
+
+def makers(value: ir.Value) -> tuple[str, ...]:
+    """Names of the nodes that made `value` together with the one that makes it now."""
+    names: tuple[str, ...] = value.meta.get(_MAKERS, ())
+    return names
+
+
 def fold_affine(model: ir.Model) -> None:
     """Fold, in place, whatever is affine per channel and whose input is made by such an operator for it alone."""
     for node in model.graph:
@@ -112,6 +127,8 @@ def _groups(node: ir.Node) -> int:
 def _pass_on(graph: ir.Graph, node: ir.Node, x: ir.Value) -> None:
     """Remove `node`: `x` now is what it gave, and is called so."""
     output = node.outputs[0]
+    x.meta[_REPLACED] = (*replaced(x), x.name)
+    x.meta[_MAKERS] = (*makers(x), node.name)
     if output.is_graph_output():
         graph.outputs[list(graph.outputs).index(output)] = x
     output.replace_all_uses_with(x)

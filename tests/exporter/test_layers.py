@@ -403,6 +403,21 @@ def test_a_layer_that_cannot_be_mapped(kind, name):
         xs.export(graph(STEM + MEAN, **WEIGHTS), method=kind(wanted))
 
 
+def test_a_layer_that_is_scaled_in_one_step():
+    """What is scaled by channel is no longer computed alone; the node that scales it is, with the convolution."""
+    body = "[conv] c = Conv(image, w) [scaler] y = Mul(c, scale) r = Relu(y) p = GlobalAveragePool(r) f = Flatten(p)"
+    weights = {"w": (4, 3, 3, 3), "scale": np.full((4, 1, 1), -2, np.float32), **HEAD_WEIGHTS}
+    model = graph(body + " logits = Gemm<transB = 1>(f, v, a)", **weights)
+    x = images(1, 3, 8, 8)
+    found = [
+        xs.Explainer(model, score=xs.Channel(name), providers=["cpu"]).explain(x, 1).score
+        for name in ("y", "conv", "scaler")
+    ]
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(xs.LayerError, match="'c' is scaled or shifted by channel, in one step with it: name 'y'"):
+        xs.export(model, method=xs.GradCAM("c"))
+
+
 def test_a_layer_that_the_score_does_not_depend_on():
     body = STEM + MEAN + " side = Conv(p, w2)"
     model = graph(body, outputs="float[N,5] logits, float[N,4,2,2] side", **WEIGHTS)

@@ -224,7 +224,7 @@ def test_against_another_class(against):
 
 
 def test_a_channel_and_a_neuron():
-    for score in (xs.Channel("d"), xs.Neuron("d"), xs.Neuron("d", (1, 2))):
+    for score in (xs.Channel("n"), xs.Neuron("n"), xs.Neuron("n", (1, 2))):
         x = images(2, 3, 8, 8)
         several = xs.Explainer(net("conv"), score=score, several=2, providers=["cpu"]).explain(x, [3, 1])
         for k, target in enumerate((3, 1)):
