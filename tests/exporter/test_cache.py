@@ -91,18 +91,6 @@ def test_what_alone_is_over_the_limit_is_not_kept(cache):
     assert names(cache) == ["small.rewritten"]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written_keeps_nothing(cache):
-    cache.keep("a", FACTS, MODEL)
-    cache.folder.chmod(0o500)
-    try:
-        cache.keep("b", FACTS, MODEL)
-        assert cache.find("b") is None
-        assert cache.find("a") == (f"{FACTS}\n", MODEL)
-    finally:
-        cache.folder.chmod(0o700)
-
-
 def test_a_folder_that_is_a_file_keeps_nothing(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
