@@ -1,7 +1,7 @@
 """What segmentation costs, beside OpenCV's GrabCut from the same seeds; whether a mask depends on the picture's size.
 
     python tools/bench_segmentation.py --data data                  # times, one core
-    python tools/bench_segmentation.py --data data --halves 200     # masks of pictures and of the same at half size
+    python tools/bench_segmentation.py --data data --halves 200     # masks of pictures, and of the same at half size
 
 Times are of what comes after the map, medians over pictures, in turn in one process. Needs opencv-python-headless.
 """
@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -64,15 +65,25 @@ def compare_times(segmenter: Segmenter, pictures: list[Picture], console: Consol
 
 
 def compare_halves(segmenter: Segmenter, pictures: list[Picture], console: Console) -> None:
-    """Print the mean IoU of the masks of pictures and of the same at half size, of the class predicted at full size."""
+    """Print the mean IoU of the masks of pictures and of the same at half size, of the class predicted at full size.
+
+    Once with a map of its own, and once with the map of the whole picture: then what differs is the cut's alone.
+    """
     overlaps = []
     for picture in pictures:
-        (whole,) = segmenter.segment(picture)
-        height, width = whole.mask.shape
-        (half,) = segmenter.segment(enlarged(picture, (width // 2, height // 2)), whole.target)
-        again = np.asarray(Image.fromarray(half.mask).resize((width, height), Image.Resampling.NEAREST))
-        overlaps.append((whole.mask & again).sum() / (whole.mask | again).sum())
-    console.print(f"{segmenter.recipe.name}: IoU with the mask at half size {np.mean(overlaps):.3f}")
+        (seen,) = segmenter.look(picture)
+        whole = cut_out(seen, segmenter.recipe).mask
+        height, width = whole.shape
+        half = enlarged(picture, (width // 2, height // 2))
+        (seen_half,) = segmenter.look(half, seen.target)
+        row = []
+        for evidence in (seen_half, replace(seen, picture=half)):
+            mask = Image.fromarray(cut_out(evidence, segmenter.recipe).mask)
+            again = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
+            row.append((whole & again).sum() / (whole | again).sum())
+        overlaps.append(row)
+    own, same = np.mean(overlaps, axis=0)
+    console.print(f"{segmenter.recipe.name}: IoU with the mask at half size {own:.3f}, from the same map {same:.3f}")
 
 
 def main(
