@@ -27,7 +27,7 @@ from onnx_saliency.report import Tile, contact_sheet, normalise, overlay, signed
 from onnx_saliency.report.activations import activation_sheet
 from onnx_saliency.report.detections import detections, object_tiles, segment_tiles
 from onnx_saliency.report.results import tiles
-from onnx_saliency.vision import SEGMENT_RECIPES
+from onnx_saliency.vision import SEGMENT_RECIPES, find_segment_recipe
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
 PICTURE, ACROSS = "telephone", 4
@@ -35,6 +35,7 @@ LAYER, CHANNELS = "relu4_out", (0, 1)
 WIDEST, CLASS_MODELS_WIDEST = 900, 800  # noise takes more bytes
 CLASSES = 16
 SEGMENTED, LOCALIZED = "cat", "star-anchor"  # one object; two of them
+SMALL = 0.4  # share of the map that is background of small objects
 SIDE = 220
 
 
@@ -83,8 +84,10 @@ def segmentations(model: Path, pictures: dict[str, Path], out: Path) -> None:
     for recipe in SEGMENT_RECIPES:
         first, *others = segment_tiles(xs.segment(model, pictures[SEGMENTED], recipe=recipe), SIDE)
         rows.append([replace(first, title=f"{first.title}, by {recipe}"), *others])
-    (found,) = xs.localize(model, pictures[LOCALIZED], top=2, recipe="best")
-    rows.append([Tile(detections(found, SIDE), "two best classes", "by best"), *object_tiles(found, SIDE)])
+    recipe = find_segment_recipe("best", background=SMALL, background_by="quantile")
+    (found,) = xs.localize(model, pictures[LOCALIZED], top=2, recipe=recipe)
+    how = f"by best, {SMALL:.0%} of the map background"
+    rows.append([Tile(detections(found, SIDE), "two best classes", how), *object_tiles(found, SIDE)])
     write_image(out, contact_sheet(rows, tile_size=SIDE))
 
 
