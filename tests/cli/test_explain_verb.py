@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -371,9 +370,7 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command, inside):
 
 def test_demo(tmp_path, command):
     out = tmp_path / "new" / "demo"
-    start = time.perf_counter()
     ran = command("demo", "-o", out)
-    assert time.perf_counter() - start < 30
     assert ran.code == 0
     names = listed(out)
     assert {"index.html", "sheet.png", "explain.json", "default.saliency.onnx"} <= set(names)
