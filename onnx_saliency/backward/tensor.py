@@ -31,7 +31,7 @@ class Tape:
         profile: the runtime that rules write for, where they have a choice (`lowering`).
     """
 
-    def __init__(self, prefix: str, dtype: ir.DataType = ir.DataType.FLOAT, profile: Profile = PROFILES[0]) -> None:
+    def __init__(self, prefix: str, dtype: ir.DataType = ir.DataType.FLOAT, profile: Profile = "portable") -> None:
         self.prefix = prefix
         self.dtype = dtype
         self.profile = profile

@@ -1,6 +1,6 @@
 """The explained model: the classifier plus the subgraph that carries the score back to the image."""
 
-from onnx_saliency.exporter.check import check_export, check_outputs, check_same
+from onnx_saliency.exporter.check import check_outputs, check_same
 from onnx_saliency.exporter.explained import Explained, Options, build_explained
 from onnx_saliency.exporter.exporter import explain_model, export, warn_of_method
 from onnx_saliency.exporter.metadata import read_metadata
@@ -22,7 +22,6 @@ __all__ = [
     "Score",
     "Whole",
     "build_explained",
-    "check_export",
     "check_outputs",
     "check_same",
     "explain_model",

@@ -66,9 +66,9 @@ class Options:
         against: a class whose score is subtracted; None for none.
         several: how many classes of each image are explained, from one forward pass; `target` is then [N or 1,
             several], by default the best ones, and the new outputs have `several` rows for each image. None: one.
-        profile: the runtime that the new nodes are written for, where that makes a difference.
         details: also take `saliency/against`, a class an image whose score is subtracted, and output the scores
             [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
+        profile: the runtime that the new nodes are written for, where that makes a difference.
     """
 
     method: Method = field(default_factory=Gradient)

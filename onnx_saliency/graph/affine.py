@@ -18,7 +18,6 @@ Vector = npt.NDArray[np.float64]
 # Where the output channel lies in the weight of each operator; Gemm's depends on transB.
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
 
-
 _REPLACED, _MAKERS = "onnx_saliency.replaced", "onnx_saliency.makers"
 
 

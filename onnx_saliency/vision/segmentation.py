@@ -317,8 +317,8 @@ def _refined(pixels: Colours, mask: Mask, mixtures: tuple[Mixture, ...], recipe:
     What is labelled is a band two of the fewer pixels wide, so the finer, the closer to the edge that is known already
     (Lombaert et al. 2005): a jagged outline at once on all pixels is most of a picture.
     """
+    square = np.ones((3, 3), bool)
     for size in _finer(mask.shape, pixels.shape[:2]):
-        square = np.ones((3, 3), bool)
         band = ndimage.binary_dilation(mask, square) & ~ndimage.binary_erosion(mask, square, border_value=1)
         mask, open_ = (_resized(each, size) for each in (mask, band))
         if open_.any():
