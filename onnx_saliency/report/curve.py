@@ -1,4 +1,4 @@
-"""A few curves over the number of steps, drawn with Pillow: enough to see whether an ascent arrived."""
+"""A few curves in one frame, drawn with Pillow: enough to see whether an ascent arrived, or which method is ahead."""
 
 from __future__ import annotations
 
@@ -11,44 +11,76 @@ from PIL import Image, ImageDraw, ImageFont
 from onnx_saliency.report.sheet import PAPER
 
 _INK, _FAINT, _RULE = (28, 30, 36), (112, 116, 126), (222, 222, 218)
-_LINES = ((203, 75, 22), (38, 110, 180), (60, 140, 60), (150, 80, 160))
+_LINES = (
+    (203, 75, 22),
+    (38, 110, 180),
+    (60, 140, 60),
+    (150, 80, 160),
+    (200, 150, 20),
+    (20, 150, 150),
+    (190, 70, 110),
+    (120, 95, 70),
+    (120, 124, 134),
+)
 _SHARP = 3  # drawn larger, then made smaller: smooth lines
+_LINE_HEIGHT = 18  # pixels, of the legend
 
 
 def curve(
-    series: Sequence[npt.NDArray[np.floating]], title: str = "", *, size: tuple[int, int] = (480, 260)
+    series: Sequence[npt.NDArray[np.floating]],
+    title: str = "",
+    *,
+    at: npt.NDArray[np.floating] | None = None,
+    names: Sequence[str] = (),
+    size: tuple[int, int] = (480, 260),
 ) -> npt.NDArray[np.uint8]:
-    """Draw series over their index in one frame, uint8 (H, W, 3).
+    """Draw series in one frame, uint8 (H, W, 3).
 
-    NaN ends a series. The vertical axis spans all values; its ends and the last index are written beside it.
+    NaN ends a series. The vertical axis spans all values; its ends and those of the horizontal one are written beside
+    it.
+
+    Args:
+        series: each (T,), drawn in the order given, in colours that come again after nine.
+        title: above the frame.
+        at: (T,), where the values are, ascending; None counts them from 1.
+        names: of the series, listed to the right of the frame.
+        size: width and height of the picture in pixels.
     """
     width, height = size
     canvas = Image.new("RGB", (width * _SHARP, height * _SHARP), PAPER)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=12 * _SHARP)
-    left, top, right, bottom = (edge * _SHARP for edge in (56, 30, width - 14, height - 28))
+    legend = 34 + int(max((font.getlength(name) for name in names), default=0.0) / _SHARP) if names else 0
+    left, top, right, bottom = (edge * _SHARP for edge in (56, 30, width - 14 - legend, height - 28))
+    length = max((len(line) for line in series), default=1) or 1
+    places = np.arange(1, length + 1) if at is None else np.asarray(at, np.float64)
+    start, span = float(places[0]), max(float(places[-1] - places[0]), 1e-300)
     values = np.concatenate([np.asarray(line, np.float64).ravel() for line in series] or [np.zeros(1)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     high = high if high > low else low + 1.0
-    length = max((len(line) for line in series), default=1)
     for share in (0.0, 0.5, 1.0):
         y = bottom + (top - bottom) * share
         draw.line([(left, y), (right, y)], _RULE, _SHARP)
         draw.text((left - 6 * _SHARP, y), f"{low + (high - low) * share:.3g}", _FAINT, font, anchor="rm")
-    draw.text((left, bottom + 6 * _SHARP), "1", _FAINT, font, anchor="ma")
-    draw.text((right, bottom + 6 * _SHARP), f"{length}", _FAINT, font, anchor="ra")
+    draw.text((left, bottom + 6 * _SHARP), f"{places[0]:g}", _FAINT, font, anchor="ma")
+    draw.text((right, bottom + 6 * _SHARP), f"{places[-1]:g}", _FAINT, font, anchor="ra")
     draw.text((left, 8 * _SHARP), title, _INK, font)
     for number, line in enumerate(series):
         seen = np.asarray(line, np.float64)
-        seen = seen[np.isfinite(seen)]
-        across = left + (right - left) * np.arange(len(seen)) / max(length - 1, 1)
-        up = bottom + (top - bottom) * (seen - low) / (high - low)
+        known = np.isfinite(seen)
+        across = left + (right - left) * (places[: len(seen)][known] - start) / span
+        up = bottom + (top - bottom) * (seen[known] - low) / (high - low)
         points = [(float(x), float(y)) for x, y in zip(across, up, strict=True)]
+        colour = _LINES[number % len(_LINES)]
         if len(points) > 1:
-            draw.line(points, _LINES[number % len(_LINES)], 2 * _SHARP, joint="curve")
+            draw.line(points, colour, 2 * _SHARP, joint="curve")
         elif points:
             (x, y), r = points[0], 2 * _SHARP
-            draw.ellipse([x - r, y - r, x + r, y + r], _LINES[number % len(_LINES)])
+            draw.ellipse([x - r, y - r, x + r, y + r], colour)
+    for number, name in enumerate(names):
+        x, y = right + 10 * _SHARP, top + (number + 0.5) * _LINE_HEIGHT * _SHARP
+        draw.line([(x, y), (x + 14 * _SHARP, y)], _LINES[number % len(_LINES)], 2 * _SHARP)
+        draw.text((x + 20 * _SHARP, y), name, _INK, font, anchor="lm")
     small = canvas.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)

@@ -45,6 +45,21 @@ def test_one_step_is_a_point():
     assert len(drawn([np.array([1.0])]))
 
 
+def test_places_and_names_make_room_for_a_legend():
+    line = np.linspace(0, 1, 11)
+    plain, named = drawn([line], at=line), drawn([line], at=line, names=["integrated gradients"])
+    assert plain[:, 1].max() > 440
+    stroke = named[named[:, 0] > 80]  # below the legend
+    assert stroke[:, 1].max() < plain[:, 1].max() - 80
+
+
+def test_curves_stand_where_they_are_said_to_be():
+    early = drawn([np.array([0.0, 1.0, 1.0])], at=np.array([0.0, 0.1, 1.0]))
+    late = drawn([np.array([0.0, 1.0, 1.0])], at=np.array([0.0, 0.9, 1.0]))
+    highest = [ink[ink[:, 0] <= ink[:, 0].min() + 1, 1].min() for ink in (early, late)]
+    assert highest[0] < highest[1] - 250
+
+
 def found(count, **options):
     rng = np.random.default_rng(0)
     return ClassModel(

@@ -1,0 +1,10 @@
+"""`evaluate ...`: how good maps are, measured; one file a measurement."""
+
+from __future__ import annotations
+
+import typer
+
+from onnx_saliency.cli.evaluate.localisation import localisation
+
+evaluate = typer.Typer(no_args_is_help=True, help="Measure maps on pictures of your own.")
+evaluate.command()(localisation)

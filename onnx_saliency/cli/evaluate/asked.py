@@ -1,0 +1,91 @@
+"""Options that the measurements share: how the model is read and run, and which part of a data set is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import note
+
+if TYPE_CHECKING:
+    from onnx_saliency.evaluation.datasets import Dataset
+    from onnx_saliency.explain import Explainer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How the model is read and run."""
+
+    labels: options.Labels = None
+    preprocess: options.Preset = None
+    resize: options.Resize = None
+    mean: options.Mean = None
+    std: options.Std = None
+    channels: options.Channels = None
+    size: options.Size = None
+    input: options.Input = None
+    output: options.Output = None
+    provider: options.Providers = None
+    threads: options.Threads = None
+    no_cache: options.NoCache = False
+    json: options.Json = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an `Explainer` takes of them."""
+        return {
+            "preprocess": self.preprocess,
+            "labels": self.labels,
+            "input": self.input,
+            "output": self.output,
+            "providers": self.provider,
+            "threads": self.threads,
+            "cache": not self.no_cache,
+        }
+
+    def prepare(self, *explainers: Explainer) -> None:
+        """Put in what was given of the preprocessing, and say what it is."""
+        for each in explainers:
+            each.preprocess = options.preprocessing(
+                each.preprocess,
+                resize=self.resize,
+                mean=self.mean,
+                std=self.std,
+                channels=self.channels,
+                size=self.size,
+            )
+        first = explainers[0]
+        note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+
+
+@dataclass(frozen=True)
+class AskedOfDataset(Asked):
+    """The same, and which part of a data set is taken."""
+
+    split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.", show_default=False)] = None
+    offset: Annotated[
+        int, typer.Option(help="Added to the data set's class numbers: 1 where the model's class 0 is background.")
+    ] = 0
+    count: Annotated[
+        int | None, typer.Option(min=1, help="So many pictures, drawn at random. Default: all.", show_default=False)
+    ] = None
+    skip: Annotated[bool, typer.Option(help="Leave out pictures that are missing or wrong, and say so.")] = False
+
+    def resolve(self, dataset: Dataset, explainer: Explainer) -> Dataset:
+        """The part of a data set that was asked for, its classes the model's, and a word on what is left out.
+
+        Raises:
+            LabelError: classes that the model does not have.
+        """
+        from onnx_saliency.evaluation.datasets import resolve_labels
+        from onnx_saliency.evaluation.localise import draw_examples
+
+        found = resolve_labels(dataset, explainer.classes or 0, explainer.labels, offset=self.offset, skip=self.skip)
+        found = found if self.count is None else draw_examples(found, self.count)
+        for name, why in found.failed:
+            note(f"left out: {name}: {why}")
+        note(f"{len(found)} pictures of {found.name}, running on {explainer.provider}")
+        return found
