@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from onnx_saliency.cli import class_model, demo, evaluate, explain, export, inspect, localize, segment, top_activations
+from onnx_saliency.cli import (
+    class_model,
+    compare,
+    demo,
+    evaluate,
+    explain,
+    export,
+    inspect,
+    localize,
+    segment,
+    top_activations,
+)
 from onnx_saliency.cli.console import FAILED, fail, note
 from onnx_saliency.errors import SaliencyError
 
@@ -21,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(class_model.class_model)
+app.command()(compare.compare)
 app.command()(demo.demo)
 app.add_typer(evaluate.evaluate, name="evaluate")
 app.command()(explain.explain)

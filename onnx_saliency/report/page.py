@@ -49,13 +49,14 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """What the page says of one picture.
+    """What the page says of one picture, or of all together.
 
     title: the picture's name.
     figures: shown side by side: picture, map, overlay; or galleries.
     bars: the likeliest classes, best first.
     facts: rows of a small table, (name, value).
     lead: a sentence under the title, may be empty.
+    table: rows of cells under it, the first row the names of columns; all rows as long.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Section:
     bars: Sequence[Bar] = ()
     facts: Sequence[tuple[str, str]] = ()
     lead: str = ""
+    table: Sequence[Sequence[str]] = ()
 
 
 def page(title: str, intro: str, sections: Sequence[Section | str]) -> str:
@@ -98,6 +100,7 @@ def page(title: str, intro: str, sections: Sequence[Section | str]) -> str:
 def section_html(section: Section) -> str:
     """A section as it stands on the page: pictures inside, compressed."""
     lead = f'<p class="lead">{escape(section.lead)}</p>\n' if section.lead else ""
+    table = _table(section.table) if section.table else ""
     figures = "".join(
         _gallery(figure, section.title) if isinstance(figure, Gallery) else _figure(figure, section.title)
         for figure in section.figures
@@ -108,10 +111,20 @@ def section_html(section: Section) -> str:
     details = f'<div class="details">\n{bars}{facts}</div>\n' if bars or facts else ""
     return f"""<section>
 <h2>{escape(section.title)}</h2>
-{lead}<div class="figures">
+{lead}{table}<div class="figures">
 {figures}</div>
 {details}</section>
 """
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>\n'
+        for name, *cells in body
+    )
+    return f'<table class="wide">\n<tr>{columns}</tr>\n{lines}</table>\n'
 
 
 def _figure(figure: Figure, picture: str) -> str:

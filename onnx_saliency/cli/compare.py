@@ -1,0 +1,58 @@
+"""`compare`: which method's maps serve these pictures, by which measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import PARTIAL, note
+from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, build_explainers, measure
+from onnx_saliency.cli.evaluate.asked import Asked
+
+
+@options.taking(Asked)
+def compare(
+    model: options.ModelFile,
+    images: options.Images,
+    method: Methods = None,
+    protocol: ProtocolName = "plain",
+    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
+        "comparison"
+    ),
+    shown: Shown = 6,
+    *,
+    asked: Asked,
+) -> None:
+    """Put methods side by side on pictures of your own: a table of methods and metrics, and one page with their maps.
+
+    No labels are needed: what is explained is the class that the model predicts. Exit code 1 if some pictures failed;
+    the others are done.
+
+    Example: onnx-saliency compare net.onnx photographs --method gradient --method gradcam
+    """
+    from dataclasses import replace
+
+    from onnx_saliency.evaluation.faithfulness import Case, find_protocol
+    from onnx_saliency.images import find_pictures
+
+    chosen = replace(find_protocol(protocol), target="predicted")
+    cases = [Case(source) for source in find_pictures(images)]
+    explainers = build_explainers(model, method, asked.settings)
+    asked.prepare(*explainers.values())
+    note(f"{len(cases)} pictures, running on {next(iter(explainers.values())).provider}")
+    left_out = measure(
+        explainers,
+        cases,
+        chosen,
+        output_folder,
+        title="Methods side by side",
+        facts={"model": model.name},
+        shown=shown,
+        json=asked.json,
+        skip=True,
+    )
+    if left_out:
+        raise typer.Exit(PARTIAL)

@@ -1,0 +1,69 @@
+"""`evaluate faithfulness`: insertion, deletion and their like, by a protocol that prints itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnx_saliency.cli import options
+from onnx_saliency.cli.console import PARTIAL
+from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, build_explainers, measure
+from onnx_saliency.cli.evaluate.asked import AskedOfDataset
+
+
+@options.taking(AskedOfDataset)
+def faithfulness(
+    model: options.ModelFile,
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder a class, or a CSV file of "
+            "pictures and classes.",
+            show_default=False,
+        ),
+    ],
+    protocol: ProtocolName = "plain",
+    method: Methods = None,
+    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
+        "faithfulness"
+    ),
+    shown: Shown = 4,
+    *,
+    asked: AskedOfDataset,
+) -> None:
+    """Measure whether maps name the pixels that the score depends on: insertion, deletion and more.
+
+    Each method stands beside a random order, the centre first, and Sobel's edges, which know nothing of the model.
+    Intervals are of 95 %, by paired bootstrap. The protocol prints itself beside the numbers.
+
+    Example: onnx-saliency evaluate faithfulness net.onnx birds --protocol smdl-cub --list eval.txt
+    """
+    from onnx_saliency.evaluation.datasets import open_dataset
+    from onnx_saliency.evaluation.faithfulness import Case, find_protocol
+
+    chosen = find_protocol(protocol)
+    explainers = build_explainers(model, method, asked.settings)
+    first = next(iter(explainers.values()))
+    if chosen.preprocess is not None and first.preprocess_source == "assumed":
+        for each in explainers.values():
+            each.preprocess, each.preprocess_source = chosen.preprocess, f"protocol {chosen.name}"
+    asked.prepare(*explainers.values())
+    found = asked.resolve(open_dataset(dataset, asked.split, skip=asked.skip), first)
+    cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in found]
+    facts = {"model": model.name, "dataset": found.name, "failed": [list(each) for each in found.failed]}
+    left_out = measure(
+        explainers,
+        cases,
+        chosen,
+        output_folder,
+        title="Faithfulness",
+        facts=facts,
+        shown=shown,
+        json=asked.json,
+        skip=asked.skip,
+    )
+    if left_out:
+        raise typer.Exit(PARTIAL)

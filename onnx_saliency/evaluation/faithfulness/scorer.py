@@ -1,0 +1,100 @@
+"""Scores of an image with some of its pixels replaced; the images are made where the model runs, in few batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_saliency.errors import TargetError
+from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
+from onnx_saliency.explain import Explainer, softmax
+from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
+from onnx_saliency.runtime import Session
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a model says of K images.
+
+    Attributes:
+        logits: float (K, classes), before any final activation.
+        answers: float (K, classes), the model's own output.
+        activation: what is between them, None where nothing is.
+    """
+
+    logits: npt.NDArray[Any]
+    answers: npt.NDArray[Any]
+    activation: str | None
+
+    def of(self, target: int, kind: ScoreKind) -> Floats:
+        """The score of one class, float64 (K,). TargetError where there is no such class."""
+        if not 0 <= target < self.logits.shape[1]:
+            raise TargetError(f"No class {target}: the model has {self.logits.shape[1]}, counted from 0.")
+        if kind == "logit":
+            chosen = self.logits
+        elif kind == "answer" or self.activation in ("Softmax", "Sigmoid"):
+            chosen = self.answers
+        else:
+            chosen = np.exp(self.answers) if self.activation == "LogSoftmax" else softmax(self.logits)
+        return chosen[:, target].astype(np.float64)
+
+
+class Scorer:
+    """A model behind what perturbs its images; the session is built once.
+
+    Args:
+        explainer: whose model, input and output, provider and threads are taken.
+        batch_size: images a run, where the model leaves it open.
+
+    Raises:
+        ModelError: the model cannot be read or run.
+    """
+
+    def __init__(self, explainer: Explainer, *, batch_size: int = 32) -> None:
+        settings = explainer.settings
+        perturbed = perturb_model(explainer.source, input=settings["input"], output=settings["output"])
+        self._activation = perturbed.activation
+        self._fixed = perturbed.batch
+        self.batch_size = perturbed.batch or batch_size
+        self._session = Session(perturbed.model, providers=settings["providers"], threads=settings["threads"])
+        self._feeds = explainer.feeds
+
+    def score(
+        self,
+        start: npt.NDArray[Any],
+        end: npt.NDArray[Any],
+        ranks: npt.NDArray[np.int32],
+        counts: npt.NDArray[np.int32],
+    ) -> Scores:
+        """The scores of `start` where, for each of `counts`, so many pixels of lowest rank are those of `end`.
+
+        Args:
+            start: [1, ...], in the network's own form.
+            end: as `start`.
+            ranks: int32 (H, W), or (K, H, W), one for each of `counts`.
+            counts: int32 (K,).
+
+        Raises:
+            ModelError: the runtime refuses them.
+        """
+        ranks = ranks[None] if ranks.ndim == 2 else ranks
+        parts = []
+        for first in range(0, len(counts), self.batch_size):
+            chosen = np.arange(first, min(first + self.batch_size, len(counts)))
+            rows = np.pad(chosen, (0, (self._fixed or len(chosen)) - len(chosen)), mode="edge")
+            feeds = {
+                **self._feeds,
+                START: start,
+                END: end,
+                RANK: ranks if len(ranks) == 1 else ranks[rows],
+                COUNT: counts[rows],
+            }
+            found = self._session.run(feeds, (LOGITS, ANSWERS))
+            parts.append([values[: len(chosen)] for values in found])
+        logits, answers = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Scores(logits, answers, self._activation)

@@ -1,0 +1,173 @@
+"""What `evaluate faithfulness` and `compare` leave: the table, every picture's numbers, curves, a page with maps."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_saliency.evaluation.bootstrap import bootstrap_mean
+from onnx_saliency.evaluation.faithfulness import BASELINES, METRICS, Faithfulness
+from onnx_saliency.evaluation.faithfulness.measure import HIGHER
+from onnx_saliency.evaluation.faithfulness.protocol import MODES
+from onnx_saliency.explain import Explainer
+from onnx_saliency.images import read_picture
+from onnx_saliency.report.curve import curve
+from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
+from onnx_saliency.report.overlay import normalise, overlay
+from onnx_saliency.report.page import Figure, Section, page
+from onnx_saliency.report.results import as_text
+
+RANDOM, CENTRE, _ = BASELINES
+COLUMNS = {
+    "deletion": "deletion↓",
+    "insertion": "insertion↑",
+    "average_drop": "drop↓",
+    "average_increase": "increase↑",
+    "infidelity": "infidelity↓",
+    "sensitivity_n": "sens-n↑",
+}
+"""Metrics as tables call them, with the way that is better."""
+ALIKE = "all alike"
+LEGEND = f"* better than {RANDOM}, ** than {CENTRE} too: the 95 % interval of the paired difference leaves out 0"
+
+
+def as_json(result: Faithfulness) -> dict[str, Any]:
+    """Protocol, a row a contender with intervals, curves and its lead over the baselines, the best of each metric."""
+    rows = []
+    for each in result.contenders:
+        row: dict[str, Any] = {"name": each.name, "baseline": each.baseline}
+        row |= {name: bootstrap_mean(each.measure(name))._asdict() for name in METRICS}
+        for other in (RANDOM, CENTRE):
+            if other != each.name:
+                row[f"minus {other}"] = {name: result.difference(each.name, other, name)._asdict() for name in METRICS}
+        row["curves"] = {mode: each.mean_curve(mode).tolist() for mode in MODES}
+        rows.append(row)
+    return {
+        "protocol": result.protocol.describe(),
+        "contenders": rows,
+        "best": {name: result.best(name) for name in METRICS},
+    }
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A contender's row of `as_json`, a cell a metric, marked as `LEGEND` says."""
+    return [f"{row[name]['mean']:.3f}{_mark(row, name)}" for name in METRICS]
+
+
+def is_ahead(row: dict[str, Any], metric: str, baseline: str) -> bool:
+    """Whether a contender is better than a baseline, outside the interval; False of the baseline itself."""
+    interval = row.get(f"minus {baseline}", {}).get(metric)
+    if interval is None:
+        return False
+    return bool(interval["low"] > 0 if METRICS[metric] == HIGHER else interval["high"] < 0)
+
+
+def _mark(row: dict[str, Any], metric: str) -> str:
+    """At most two letters, and as wide in every row."""
+    ahead = is_ahead(row, metric, RANDOM)
+    both = ahead and is_ahead(row, metric, CENTRE)
+    return "**" if both else "* " if ahead else "  "
+
+
+def per_picture(result: Faithfulness) -> dict[str, list[Any]]:
+    """A row a contender and picture, by columns."""
+    columns: dict[str, list[Any]] = {"image": [], "target": [], "contender": [], **{name: [] for name in METRICS}}
+    for contender in result.contenders:
+        columns["image"] += [as_text(name) for name in result.images]
+        columns["target"] += result.targets
+        columns["contender"] += [contender.name] * len(result)
+        for name in METRICS:
+            columns[name] += contender.values[name]
+    return columns
+
+
+class FaithfulnessPages:
+    """The folder of results: results.json, pictures.csv and, with pyarrow, pictures.parquet, curves, index.html.
+
+    Args:
+        folder: made with its parents when there is something to write.
+        title: of the page.
+        facts: further facts for `results.json`, such as model and data set.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
+        check_folder(folder)
+        self._folder, self._title, self._facts = folder, title, dict(facts)
+
+    def write(
+        self,
+        result: Faithfulness,
+        explainers: Mapping[str, Explainer],
+        shown: Sequence[tuple[Any, int]],
+    ) -> dict[str, Any]:
+        """Write all of it, with the maps of the pictures `shown` (and the class of each), and return the results.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        make_folder(self._folder)
+        measured = {**self._facts, "pictures": len(result), **as_json(result)}
+        write_json(self._folder / "results.json", measured)
+        columns = per_picture(result)
+        write_text(self._folder / "pictures.csv", _csv(columns))
+        if find_spec("pyarrow"):
+            write_bytes(self._folder / "pictures.parquet", _parquet(columns))
+        drawn = {mode: _curves(result, mode) for mode in MODES}
+        for mode, pixels in drawn.items():
+            write_image(self._folder / f"{mode}.png", pixels)
+        best = ["best method", *(each or ALIKE for each in measured["best"].values())]
+        table = [["", *COLUMNS.values()], *([row["name"], *cells(row)] for row in measured["contenders"]), best]
+        curves = [Figure(pixels, f"{mode}: mean score over the share of pixels") for mode, pixels in drawn.items()]
+        sections = [
+            Section("Figures", curves, lead=LEGEND, table=table),
+            Section("How it was measured", [], facts=list(result.protocol.describe().items())),
+            *(_maps(explainers, image, target) for image, target in shown),
+        ]
+        intro = f"{len(result)} pictures, {self._facts['model']}."
+        write_text(self._folder / "index.html", page(self._title, intro, sections))
+        return measured
+
+
+def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([f"{each:.6g}" if isinstance(each, float) else each for each in row])
+    return text.getvalue()
+
+
+def _parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table(dict(columns)), sink)
+    return sink.getvalue()
+
+
+def _curves(result: Faithfulness, mode: Any) -> npt.NDArray[np.uint8]:
+    lines = [each.mean_curve(mode) for each in result.contenders]
+    share = np.linspace(0, 1, len(lines[0]))
+    return curve(lines, mode, at=share, names=[each.name for each in result.contenders], size=(760, 340))
+
+
+def _maps(explainers: Mapping[str, Explainer], image: Any, target: int) -> Section:
+    """The picture, and each method's map over it."""
+    picture = read_picture(image)
+    figures = [Figure(picture.pixels, "picture")]
+    for name, explainer in explainers.items():
+        found = explainer.explain([picture], target)
+        drawn = overlay(picture.pixels, found.placements[0].restore(normalise(found.saliency[0])))
+        figures.append(Figure(drawn, name))
+    return Section(Path(picture.name).name, figures, lead=next(iter(explainers.values())).label(target))

@@ -1,0 +1,98 @@
+"""Do maps name the pixels that the score depends on? Every ImageNet net of a data folder, methods beside baselines.
+
+    python tools/faithfulness.py --data data --out faithfulness                  # 100 boxed photographs, all nets
+    python tools/faithfulness.py --data data --out faithfulness --markdown docs/faithfulness.md
+
+What was measured of a net is kept in the folder `--out`, and a second run goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from methods import renew
+from rich.console import Console
+from rich.progress import Progress
+from transfer import find_nets
+
+import onnx_saliency as xs
+from onnx_saliency.cli.contest import METHODS
+from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
+from onnx_saliency.evaluation.faithfulness import METRICS, Case, find_protocol, measure_faithfulness
+from onnx_saliency.evaluation.localise import draw_examples
+from onnx_saliency.report import write_json
+from onnx_saliency.report.faithfulness import ALIKE, CENTRE, COLUMNS, RANDOM, as_json, cells
+
+
+def measure(
+    net: Any, data: Path, count: int, protocol: str, methods: list[str], threads: int | None, progress: Progress
+) -> dict[str, Any]:
+    """The table of one net, as JSON."""
+    explainers = {
+        name: xs.Explainer(net.path, method=name, preprocess=net.preprocess, threads=threads) for name in methods
+    }
+    first = next(iter(explainers.values()))
+    dataset = draw_examples(resolve_labels(open_dataset(data), first.classes or 0, offset=net.offset), count)
+    cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in dataset]
+    task = progress.add_task(net.name, total=len(cases))
+    result = measure_faithfulness(
+        explainers, cases, find_protocol(protocol), progress=lambda done: progress.update(task, completed=done)
+    )
+    return {"net": net.name, "pictures": len(result), **as_json(result)}
+
+
+def markdown(found: list[dict[str, Any]]) -> str:
+    """All contenders, the best methods, and how far they are ahead of the baselines."""
+    columns = list(COLUMNS.values())
+    lines = [f"| net | map | {' | '.join(columns)} |", "|---|---|" + "---:|" * len(columns)]
+    for net in found:
+        for i, row in enumerate(net["contenders"]):
+            name = f"*{row['name']}*" if row["baseline"] else row["name"]
+            marked = [cell.strip().replace("*", "\\*") for cell in cells(row)]
+            lines.append(f"| {net['net'] if i == 0 else ''} | {name} | {' | '.join(marked)} |")
+        best = [net["best"][metric] or ALIKE for metric in METRICS]
+        lines.append(f"| | **best method** | {' | '.join(best)} |")
+    lines += ["", f"| net | of | best method | less {RANDOM} | less {CENTRE} |", "|---|---|---|---:|---:|"]
+    for net in found:
+        rows = {row["name"]: row for row in net["contenders"]}
+        asked = [("insertion", "gradient"), *((metric, net["best"][metric]) for metric in ("deletion", "insertion"))]
+        for i, (metric, name) in enumerate(asked):
+            leads = [_signed(rows[name][f"minus {other}"][metric]) for other in (RANDOM, CENTRE)]
+            lines.append(f"| {net['net'] if i == 0 else ''} | {metric} | {name} | {' | '.join(leads)} |")
+    return "\n".join(lines)
+
+
+def _signed(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of trained models, photographs and boxes.")],
+    out: Annotated[Path, typer.Option(help="Folder for a JSON file a net.")] = Path("faithfulness"),
+    net: Annotated[list[str] | None, typer.Option(help="Names of models; all ImageNet models without.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="So many pictures, drawn at random.")] = 100,
+    protocol: Annotated[str, typer.Option(help="As `evaluate faithfulness` takes it.")] = "plain",
+    method: Annotated[list[str] | None, typer.Option(help="As `evaluate faithfulness` takes it.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")] = None,
+    pages: Annotated[Path | None, typer.Option("--markdown", help="A page with the marks of the table.")] = None,
+) -> None:
+    """Measure nets that are not measured yet, and print the table of all."""
+    out.mkdir(parents=True, exist_ok=True)
+    nets = [each for each in find_nets(data) if not net or each.name in net]
+    with Progress(console=Console(stderr=True)) as progress:
+        for each in nets:
+            if not (out / f"{each.name}.json").exists():
+                chosen = method or list(METHODS)
+                write_json(out / f"{each.name}.json", measure(each, data, count, protocol, chosen, threads, progress))
+    found = [json.loads((out / f"{each.name}.json").read_text(encoding="utf-8")) for each in nets]
+    table = markdown(found)
+    print(table)
+    if pages is not None:
+        renew(pages, "faithfulness", f"{table}\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
