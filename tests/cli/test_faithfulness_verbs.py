@@ -1,0 +1,99 @@
+"""`evaluate faithfulness` and `compare`: a table, every picture's numbers, curves, a page."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+METRICS = ("deletion", "insertion", "average_drop", "average_increase", "infidelity", "sensitivity_n")
+FEW = ("--method", "gradient", "--method", "gradcam")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three pictures with a class each."""
+    rng = np.random.default_rng(0)
+    lines = ["image,accepted,xmin,ymin,xmax,ymax"]
+    for folder in ("images/set", "boxes"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(tmp_path / f"data/images/set/{i}.png")
+        lines.append(f"{i}.png,{i},4,4,20,18")
+    (tmp_path / "data/boxes/set.csv").write_text("\n".join(lines))
+    return tmp_path / "data"
+
+
+def test_what_is_left(net, data, tmp_path, command):
+    out = tmp_path / "out"
+    ran = command("evaluate", "faithfulness", net, data, "-o", out, "--shown", "2", *FEW, "--json")
+    assert ran.code == 0
+    assert json.loads((out / "results.json").read_text()) == ran.json
+    assert (ran.json["dataset"], ran.json["pictures"], ran.json["protocol"]["protocol"]) == ("set", 3, "plain")
+    rows = {row["name"]: row for row in ran.json["contenders"]}
+    assert list(rows) == ["gradient", "gradcam", "random order", "centre first", "Sobel edges"]
+    written = list(csv.DictReader((out / "pictures.csv").open()))
+    assert [row["target"] for row in written[:3]] == ["0", "1", "2"]
+    for name, row in rows.items():
+        mine = [each for each in written if each["contender"] == name]
+        assert len(mine) == 3
+        for metric in METRICS:
+            assert row[metric]["mean"] == pytest.approx(np.mean([float(each[metric]) for each in mine]), abs=1e-5)
+    table = parquet.read_table(out / "pictures.parquet").to_pydict()
+    assert [str(each) for each in table["image"]] == [row["image"] for row in written]
+    np.testing.assert_allclose(table["insertion"], [float(row["insertion"]) for row in written], rtol=1e-5)
+    lead = rows["gradient"]["minus random order"]["deletion"]["mean"]
+    assert lead == pytest.approx(rows["gradient"]["deletion"]["mean"] - rows["random order"]["deletion"]["mean"])
+    assert "minus random order" not in rows["random order"]
+    page = (out / "index.html").read_text()
+    assert page.count("<section>") == 2 + 2
+    for word in ("best method", "centre first", "most salient first", "gradcam: 1.png"):
+        assert word in page
+    assert {each.name for each in out.iterdir()} >= {"deletion.png", "insertion.png"}
+
+
+def test_the_table_and_the_protocol_beside_it(net, data, tmp_path, command):
+    ran = command("evaluate", "faithfulness", net, data, "-o", tmp_path / "out", "--protocol", "rise", *FEW)
+    assert ran.code == 0
+    for word in ("deletion↓", "centre first", "Best method"):
+        assert word in ran.out
+    assert "224 pixels a step" in ran.err
+    assert "probability of the predicted class" in ran.err
+
+
+def test_a_protocol_prepares_pictures_as_its_figures_were_unless_told_otherwise(net, data, tmp_path, command):
+    arguments = ("evaluate", "faithfulness", net, data, "-o", tmp_path / "out", "--protocol", "smdl-cub", *FEW)
+    assert "preprocessing (protocol smdl-cub): squashed to" in command(*arguments).err
+    assert "preprocessing (given)" in command(*arguments, "--preprocess", "unit").err
+
+
+def test_compare_needs_no_labels_and_goes_on_without_what_it_cannot_read(net, picture, tmp_path, command):
+    folder = picture("pictures/one.png").parent
+    picture("pictures/two.png", seed=1)
+    (folder / "broken.png").write_bytes(b"no picture")
+    ran = command("compare", net, folder, "-o", tmp_path / "out", *FEW, "--json")
+    assert ran.code == 1
+    assert "broken.png" in ran.err
+    assert ran.json["pictures"] == 2
+    assert set(ran.json["best"]) == set(METRICS)
+    assert ran.json["protocol"]["score"] == "probability of the predicted class"
+    assert (tmp_path / "out/index.html").read_text().count("<section>") == 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--protocol", "smdl"), "no protocol 'smdl'"),
+        (("--method", "gradcan"), "gradcam"),
+        (("--split", "val"), "found 'val'"),
+        (("--offset", "4"), "none of the model's 5"),
+    ],
+    ids=lambda each: str(each[0]),
+)
+def test_what_makes_no_sense_is_said_and_nothing_written(net, data, tmp_path, command, arguments, said):
+    ran = command("evaluate", "faithfulness", net, data, "-o", tmp_path / "out", *arguments)
+    assert ran.code == 2
+    assert said in " ".join(ran.err.split())
+    assert not (tmp_path / "out").exists()
