@@ -20,12 +20,15 @@ import typer
 
 import onnx_saliency as xs
 from onnx_saliency.embedded import default_model, default_pictures
+from onnx_saliency.evaluation.faithfulness import Case, find_protocol, measure_faithfulness
+from onnx_saliency.evaluation.faithfulness.protocol import MODES
 from onnx_saliency.exporter import METHODS
 from onnx_saliency.exporter.ascent import find_recipe
 from onnx_saliency.images import Picture, read_picture
 from onnx_saliency.report import Tile, contact_sheet, normalise, overlay, signed, write_image
 from onnx_saliency.report.activations import activation_sheet
 from onnx_saliency.report.detections import detections, object_tiles, segment_tiles
+from onnx_saliency.report.faithfulness import draw_curves
 from onnx_saliency.report.results import tiles
 from onnx_saliency.vision import SEGMENT_RECIPES, find_segment_recipe
 
@@ -37,6 +40,7 @@ CLASSES = 16
 SEGMENTED, LOCALIZED = "cat", "star-anchor"  # one object; two of them
 SMALL = 0.4  # share of the map that is background of small objects
 SIDE = 220
+MEASURED = ("gradient", "guided", "integrated_gradients", "smoothgrad", "gradcam", "layercam_fused")
 
 
 def sheet(explainer: xs.Explainer, paths: list[Path], across: int, out: Path) -> None:
@@ -89,6 +93,14 @@ def segmentations(model: Path, pictures: dict[str, Path], out: Path) -> None:
     how = f"by best, {SMALL:.0%} of the map background"
     rows.append([Tile(detections(found, SIDE), "two best classes", how), *object_tiles(found, SIDE)])
     write_image(out, contact_sheet(rows, tile_size=SIDE))
+
+
+def faithfulness(model: Path, pictures: list[Path], out: Path) -> None:
+    """Write the curves of deletion and insertion, one above the other."""
+    explainers = {name: xs.Explainer(model, method=name) for name in MEASURED}
+    cases = [Case(path) for path in pictures]
+    result = measure_faithfulness(explainers, cases, find_protocol("plain"))
+    write_image(out, np.concatenate([draw_curves(result, mode) for mode in MODES]))
 
 
 def softmax_or_logit(model: Path, out: Path | None = None, **options: Any) -> str:
@@ -146,6 +158,7 @@ def main(
     write_image(out / "activations.jpg", activations)
     segmentations(default_model(), {path.stem: path for path in default_pictures()}, out / "segmentation.jpg")
     class_models(default_model(), out / "class-models.jpg")
+    faithfulness(default_model(), default_pictures(), out / "faithfulness.png")
     print(softmax_or_logit(default_model(), out / "softmax-or-logit.jpg"))
     if model is not None:
         print(softmax_or_logit(model, labels=labels, preprocess=preprocess))

@@ -4,7 +4,8 @@
 
 Needs Xplique, whose wheel asks for TensorFlow with CUDA; without it, on a CPU:
 
-    pip install "tensorflow-cpu>=2.18,<=2.20" deprecated einops matplotlib opencv-python-headless scikit-image scikit-learn
+    pip install "tensorflow-cpu>=2.18,<=2.20" deprecated einops matplotlib opencv-python-headless
+    pip install scikit-image scikit-learn
     pip install --no-deps "xplique>=2" "tensorflow-probability<=0.25" tf-keras dm-tree decorator cloudpickle
 """
 

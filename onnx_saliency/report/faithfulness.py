@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx_saliency.evaluation.bootstrap import bootstrap_mean
 from onnx_saliency.evaluation.faithfulness import BASELINES, METRICS, Faithfulness
 from onnx_saliency.evaluation.faithfulness.measure import HIGHER
-from onnx_saliency.evaluation.faithfulness.protocol import MODES
+from onnx_saliency.evaluation.faithfulness.protocol import MODES, Mode
 from onnx_saliency.explain import Explainer
 from onnx_saliency.images import read_picture
 from onnx_saliency.report.curve import curve
@@ -122,7 +122,7 @@ class FaithfulnessPages:
         write_text(self._folder / "pictures.csv", _csv(columns))
         if find_spec("pyarrow"):
             write_bytes(self._folder / "pictures.parquet", _parquet(columns))
-        drawn = {mode: _curves(result, mode) for mode in MODES}
+        drawn = {mode: draw_curves(result, mode) for mode in MODES}
         for mode, pixels in drawn.items():
             write_image(self._folder / f"{mode}.png", pixels)
         best = ["best method", *(each or ALIKE for each in measured["best"].values())]
@@ -156,7 +156,8 @@ def _parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
     return sink.getvalue()
 
 
-def _curves(result: Faithfulness, mode: Any) -> npt.NDArray[np.uint8]:
+def draw_curves(result: Faithfulness, mode: Mode) -> npt.NDArray[np.uint8]:
+    """The mean curve of each contender over the share of pixels, uint8 (H, W, 3)."""
     lines = [each.mean_curve(mode) for each in result.contenders]
     share = np.linspace(0, 1, len(lines[0]))
     return curve(lines, mode, at=share, names=[each.name for each in result.contenders], size=(760, 340))
