@@ -126,6 +126,8 @@ def open_dataset(
     if reader is not None:
         return reader.read(path, split, listed=listed, skip=skip)
     if listed is not None and path.is_dir():
+        if split is not None:
+            raise DatasetError(f"{path}: is a folder of pictures, which has no splits; found {split!r}")
         return read_listed(path, listed, skip=skip)
     raise _unknown(path, (*_BOXED, *_OF_CLASSES))
 

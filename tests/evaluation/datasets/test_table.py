@@ -99,6 +99,8 @@ def test_a_flat_folder_with_a_list(tmp_path, write):
     listed = write("list.txt", "ILSVRC2012_val_00000002.JPEG 65\nILSVRC2012_val_00000000.JPEG 970\n")
     dataset = open_dataset(tmp_path / "val", boxes=False, list_file=listed)
     assert [(e.image.name[-6], *e.accepted) for e in dataset] == [("2", 65), ("0", 970)]
+    with pytest.raises(DatasetError, match="is a folder of pictures, which has no splits; found 'dev'"):
+        open_dataset(tmp_path / "val", "dev", boxes=False, list_file=listed)
     for keywords in ({"boxes": False}, {"list_file": listed}):
         with pytest.raises(DatasetError, match="no data set of a known form"):
             open_dataset(tmp_path / "val", **keywords)
