@@ -122,7 +122,7 @@ def find_pictures(sources: str | Path | Iterable[str | Path]) -> list[Path]:
         # Path.glob takes no absolute patterns.
         matches = map(Path, glob.glob(str(source), recursive=True))  # noqa: PTH207
         candidates = path.rglob("*") if path.is_dir() else matches
-        pictures = sorted(candidate for candidate in candidates if _looks_like_picture(candidate))
+        pictures = sorted(candidate for candidate in candidates if looks_like_picture(candidate))
         found.update(dict.fromkeys(pictures))
         if not pictures and path.is_dir():
             problems.append(f"{source}: no pictures in this folder (searched for {', '.join(sorted(SUFFIXES))})")
@@ -135,7 +135,8 @@ def find_pictures(sources: str | Path | Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _looks_like_picture(path: Path) -> bool:
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file is a picture by its name: a known suffix, and not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

@@ -56,3 +56,18 @@ def test_a_class_that_the_model_does_not_have(net, data, tmp_path, command):
     assert ran.code == 2
     assert "2 of 3 classes are none of the model's 5" in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_list_picks_and_orders(net, data, tmp_path, command):
+    listed = tmp_path / "list.txt"
+    listed.write_text("2.png\n0.png\n")
+    out = tmp_path / "out"
+    assert command("evaluate", "localisation", net, data, "--list", listed, "-o", out, "--cases", "0").code == 0
+    rows = [row for row in csv.DictReader((out / "pictures.csv").open()) if row["contender"] == "best"]
+    assert [row["image"].rpartition("/")[2] for row in rows] == ["2.png", "0.png"]
+
+
+def test_a_data_set_without_boxes(net, data, command):
+    ran = command("evaluate", "localisation", net, data / "images")
+    assert ran.code == 2
+    assert "is a folder for each class, without boxes. CUB-200-2011: want" in " ".join(ran.err.split())

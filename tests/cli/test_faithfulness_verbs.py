@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from onnx_saliency.evaluation.faithfulness import PROTOCOLS
+
 METRICS = ("deletion", "insertion", "average_drop", "average_increase", "infidelity", "sensitivity_n")
 FEW = ("--method", "gradient", "--method", "gradcam")
 
@@ -97,3 +99,76 @@ def test_what_makes_no_sense_is_said_and_nothing_written(net, data, tmp_path, co
     assert ran.code == 2
     assert said in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+def noise(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (14, 12, 3), np.uint8)).save(path)
+
+
+def celeba(folder):
+    """The test part, and a list that takes two of three."""
+    for number in (1, 2, 3):
+        noise(folder / f"img_align_celeba/{number:06}.jpg", number)
+    (folder / "identity_CelebA.txt").write_text("000001.jpg 3\n000002.jpg 1\n000003.jpg 5\n")
+    (folder / "list_eval_partition.txt").write_text("000001.jpg 2\n000002.jpg 2\n000003.jpg 2\n")
+    (folder / "list.txt").write_text("4/000003.jpg 4\n2/000001.jpg 2\n")
+    return ["4", "2"]
+
+
+def vggface2(folder):
+    """Five training identities, whose places are the classes."""
+    names = [f"n{number:06}" for number in (2, 3, 5, 7, 9)]
+    header = "Class_ID, Name, Sample_Num, Flag, Gender\n"
+    (folder / "identity_meta.csv").write_text(header + "".join(f'{each}, "x", 1, 1, f\n' for each in names))
+    for seed, each in enumerate(names):
+        noise(folder / f"train/{each}/0001_01.jpg", seed)
+    (folder / "list.txt").write_text("3/0001_01.jpg 3\n0/0001_01.jpg 0\n")
+    return ["3", "0"]
+
+
+def cub(folder):
+    """Five birds, a class each; no box file."""
+    images = [f"{number + 1:03}.Bird_{number}/x.jpg" for number in range(5)]
+    for seed, each in enumerate(images):
+        noise(folder / "images" / each, seed)
+    numbered = list(enumerate(images, 1))
+    (folder / "images.txt").write_text("".join(f"{n} {each}\n" for n, each in numbered))
+    (folder / "image_class_labels.txt").write_text("".join(f"{n} {n}\n" for n, _ in numbered))
+    (folder / "classes.txt").write_text("".join(f"{n} {each.split('/')[0]}\n" for n, each in numbered))
+    (folder / "train_test_split.txt").write_text("".join(f"{n} 0\n" for n, _ in numbered))
+    (folder / "list.txt").write_text("001.Bird_0/x.jpg 0\n004.Bird_3/x.jpg 3\n")
+    return ["0", "3"]
+
+
+@pytest.mark.parametrize("layout", [celeba, vggface2, cub], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_data_sets_of_the_published_rows_through_every_protocol(net, tmp_path, command, layout, protocol):
+    folder = tmp_path / ("CUB_200_2011" if layout is cub else "data")
+    folder.mkdir()
+    targets = layout(folder)
+    out = tmp_path / "out"
+    ran = command(
+        "evaluate", "faithfulness", net, folder, "-o", out, "--protocol", protocol, "--list", folder / "list.txt",
+        "--method", "gradient", "--shown", "0", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["protocol"]["protocol"].startswith(protocol)
+    rows = [row for row in csv.DictReader((out / "pictures.csv").open()) if row["contender"] == "gradient"]
+    if PROTOCOLS[protocol].target == "label":
+        assert [row["target"] for row in rows] == targets
+    curves = ran.json["contenders"][0]["curves"]
+    assert len(curves["deletion"]) == 1 + PROTOCOLS[protocol].steps("deletion", 64)
+    assert len(curves["insertion"]) == 1 + PROTOCOLS[protocol].steps("insertion", 64)
+
+
+def test_a_partial_data_set_is_named_file_by_file(net, tmp_path, command):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    celeba(folder)
+    for number in (1, 3):
+        (folder / f"img_align_celeba/{number:06}.jpg").unlink()
+    ran = command("evaluate", "faithfulness", net, folder, "-o", tmp_path / "out")
+    assert ran.code == 2
+    for name in ("000001.jpg", "000003.jpg", "2 files are missing"):
+        assert name in " ".join(ran.err.split())

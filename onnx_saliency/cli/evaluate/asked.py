@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,15 @@ class AskedOfDataset(Asked):
     """The same, and which part of a data set is taken."""
 
     split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.", show_default=False)] = None
+    list_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Only the pictures of a text file (a path a line, and perhaps a class) or CSV file, in its order.",
+            show_default=False,
+        ),
+    ] = None
     offset: Annotated[
         int, typer.Option(help="Added to the data set's class numbers: 1 where the model's class 0 is background.")
     ] = 0
@@ -73,6 +83,16 @@ class AskedOfDataset(Asked):
         int | None, typer.Option(min=1, help="So many pictures, drawn at random. Default: all.", show_default=False)
     ] = None
     skip: Annotated[bool, typer.Option(help="Leave out pictures that are missing or wrong, and say so.")] = False
+
+    def open(self, path: Path, *, boxes: bool) -> Dataset:
+        """The part of a data set that was asked for; `boxes`: whether every picture needs one.
+
+        Raises:
+            DatasetError: not recognised, incomplete, or without the boxes that are needed.
+        """
+        from onnx_saliency.evaluation.datasets import open_dataset
+
+        return open_dataset(path, self.split, list_file=self.list_file, boxes=boxes, skip=self.skip)
 
     def resolve(self, dataset: Dataset, explainer: Explainer) -> Dataset:
         """The part of a data set that was asked for, its classes the model's, and a word on what is left out.

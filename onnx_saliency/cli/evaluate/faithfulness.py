@@ -41,7 +41,6 @@ def faithfulness(
 
     Example: onnx-saliency evaluate faithfulness net.onnx birds --protocol smdl-cub --list eval.txt
     """
-    from onnx_saliency.evaluation.datasets import open_dataset
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
 
     chosen = find_protocol(protocol)
@@ -51,7 +50,7 @@ def faithfulness(
         for each in explainers.values():
             each.preprocess, each.preprocess_source = chosen.preprocess, f"protocol {chosen.name}"
     asked.prepare(*explainers.values())
-    found = asked.resolve(open_dataset(dataset, asked.split, skip=asked.skip), first)
+    found = asked.resolve(asked.open(dataset, boxes=False), first)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in found]
     facts = {"model": model.name, "dataset": found.name, "failed": [list(each) for each in found.failed]}
     left_out = measure(

@@ -38,7 +38,6 @@ def localisation(
 
     Example: onnx-saliency evaluate localisation net.onnx birds --labels names.txt
     """
-    from onnx_saliency.evaluation.datasets import open_dataset
     from onnx_saliency.evaluation.localise import measure_localisation
     from onnx_saliency.report.localisation import (
         COLUMNS,
@@ -52,7 +51,7 @@ def localisation(
 
     segmenters = [Segmenter(model, recipe, **asked.settings) for recipe in SEGMENT_RECIPES.values()]
     asked.prepare(*(each.explainer for each in segmenters))
-    found = asked.resolve(open_dataset(dataset, asked.split, skip=asked.skip), segmenters[0].explainer)
+    found = asked.resolve(asked.open(dataset, boxes=True), segmenters[0].explainer)
     with counting_bar("measuring", len(found)) as show:
         result = measure_localisation(segmenters, found, progress=show)
     pages = LocalisationPages(

@@ -9,6 +9,9 @@ from onnx_saliency.images import Header
 
 Boxes = npt.NDArray[np.float64]
 
+NO_BOXES: Boxes = np.zeros((0, 4))
+"""Of a picture of which only the class is known."""
+
 SLACK = 1.0
 """Pixels of the annotation by which a box may lie outside its picture: rounding, and conventions that were mixed."""
 

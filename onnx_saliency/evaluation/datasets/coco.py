@@ -11,6 +11,7 @@ from onnx_saliency.errors import DatasetError
 from onnx_saliency.evaluation.datasets.boxes import from_size
 from onnx_saliency.evaluation.datasets.collector import Collector, Form
 from onnx_saliency.evaluation.datasets.example import Dataset
+from onnx_saliency.evaluation.datasets.listing import Listing
 
 FORM = Form(
     "COCO instances",
@@ -27,7 +28,13 @@ def find_coco(path: Path) -> Path | None:
 
 
 def read_coco(
-    path: str | Path, split: str | None = None, *, images: str | Path | None = None, skip: bool = False
+    path: str | Path,
+    split: str | None = None,
+    *,
+    images: str | Path | None = None,
+    boxes: bool = True,
+    listed: Listing | None = None,
+    skip: bool = False,
 ) -> Dataset:
     """An example for each picture and category; crowds are left out.
 
@@ -35,6 +42,8 @@ def read_coco(
         path: a JSON file, or the folder around annotations/.
         split: of a folder: the one there is, or the one that begins with "val", when not given.
         images: the folder of pictures, where it is not in one of the usual places.
+        boxes: whether every picture needs a box; where none does, those without one are taken too.
+        listed: the pictures to take, in this order; see `read_listing`.
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
@@ -42,7 +51,7 @@ def read_coco(
     """
     path = Path(path)
     file = _file(path, split) if path.is_dir() else path
-    collector = Collector(file, FORM)
+    collector = Collector(file, FORM, boxes=boxes, listed=listed)
     found = _parse(file, collector)
     pictures = {str(entry["id"]): entry for entry in found["images"]}
     categories = {str(entry["id"]): str(entry["name"]) for entry in found["categories"]}

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_saliency.errors import DatasetError, ImageError
 from onnx_saliency.evaluation.datasets.boxes import Boxes, fit
 from onnx_saliency.evaluation.datasets.example import Dataset, Example, Label, MaskRule
+from onnx_saliency.evaluation.datasets.listing import Candidate, Listing
 from onnx_saliency.images import Header, read_header
 
 LISTED = 10
@@ -24,16 +25,32 @@ class Form(NamedTuple):
     wants: str
 
 
+class _Found(NamedTuple):
+    """What a reader knows of a picture before its file is opened."""
+
+    image: Path
+    boxes: Boxes
+    accepted: frozenset[Label]
+    category: str
+    size: tuple[int, int] | None
+    mask: Path | None
+    mask_rule: MaskRule | None
+
+
 class Collector:
     """Takes examples as a reader finds them, keeps the sound ones, and remembers every fault of the others.
 
     Args:
         source: what is read, for the errors.
         form: what it was taken for.
+        boxes: whether every picture needs a box; where none does, it needs no mask either.
+        listed: the pictures to take, in this order, with these classes where the list has some; None takes all.
     """
 
-    def __init__(self, source: Path, form: Form) -> None:
+    def __init__(self, source: Path, form: Form, *, boxes: bool = True, listed: Listing | None = None) -> None:
         self.source, self.form = source, form
+        self.boxes, self.listed = boxes, listed
+        self._found: list[_Found] = []  # waiting for the list
         self._examples: list[Example] = []
         self._missing: dict[Path, None] = {}  # ordered sets
         self._faults: dict[tuple[str, str], None] = {}
@@ -59,24 +76,11 @@ class Collector:
         mask_rule: MaskRule | None = None,
     ) -> None:
         """One picture with the boxes of one class, in the pixels of a picture of `size` (width, height)."""
-        sound = True
-        if mask is not None and not mask.is_file():
-            self.missing(mask)
-            sound = False
-        header = self._header(image)
-        if header is None:
-            return
-        if not len(boxes):
-            self.fault(image, "has no box")
-            return
-        if not np.isfinite(boxes).all():
-            self.fault(image, "has a box that is not finite")
-            return
-        fitted, faults = fit(boxes, header, size)
-        for reason in faults:
-            self.fault(image, reason)
-        if sound and not faults:
-            self._examples.append(Example(image, frozenset(accepted), fitted, category, mask, mask_rule))
+        found = _Found(image, boxes, frozenset(accepted), category, size, mask, mask_rule)
+        if self.listed is None:
+            self._take(found)
+        else:
+            self._found.append(found)
 
     def finish(
         self,
@@ -87,12 +91,17 @@ class Collector:
         synonyms: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Dataset:
         """The data set; DatasetError for faults (unless they are skipped) and for one without examples."""
+        order = tuple(classes)
+        if self.listed is not None:
+            self._take_listed(self.listed, order)
         failed = [(str(path), "is missing") for path in self._missing] + list(self._faults)
         if failed and not (skip and self._examples):
             self.refuse()
         if not self._examples:
-            raise DatasetError(f"{self.source}: holds no picture with a box. {self._expected()}")
-        return Dataset(name, tuple(self._examples), tuple(classes), synonyms or {}, tuple(failed))
+            raise DatasetError(
+                f"{self.source}: holds no picture{' with a box' if self.boxes else ''}. {self._expected()}"
+            )
+        return Dataset(name, tuple(self._examples), order, synonyms or {}, tuple(failed))
 
     def refuse(self) -> None:
         """DatasetError with everything that is missing or wrong so far; nothing where all is well."""
@@ -125,6 +134,48 @@ class Collector:
     def _expected(self) -> str:
         return f"Read as {self.form.name}: {self.form.wants}"
 
+    def _take_listed(self, listed: Listing, order: tuple[str, ...]) -> None:
+        """The pictures that the list names, in its order."""
+        positions = {name: position for position, name in enumerate(order)}
+        candidates = [Candidate(found.image, _number(found.accepted, positions)) for found in self._found]
+        for entry, places in zip(listed.entries, listed.match(candidates), strict=True):
+            named = f"{listed.source}: {entry.name}"
+            chosen = [self._found[place] for place in places]
+            images = dict.fromkeys(found.image for found in chosen)
+            if not chosen:
+                self.fault(named, "is no picture of the data set")
+            elif len(images) > 1:
+                self.fault(named, f"may be {bounded(map(str, images), images, ' or ')}")
+            elif not entry.accepted:
+                for found in chosen:
+                    self._take(found)
+            elif self.boxes and len(chosen) > 1:
+                self.fault(named, "has boxes of several classes; leave the class out of the list")
+            else:
+                self._take(chosen[0]._replace(accepted=entry.accepted, category=entry.category))
+
+    def _take(self, found: _Found) -> None:
+        """Open the picture and keep it, or what is wrong with it."""
+        has_mask = found.mask is not None and found.mask.is_file()
+        lacks_mask = self.boxes and found.mask is not None and not has_mask
+        if found.mask is not None and lacks_mask:
+            self.missing(found.mask)
+        header = self._header(found.image)
+        if header is None:
+            return
+        if self.boxes and not len(found.boxes):
+            self.fault(found.image, "has no box")
+            return
+        if not np.isfinite(found.boxes).all():
+            self.fault(found.image, "has a box that is not finite")
+            return
+        fitted, faults = fit(found.boxes, header, found.size)
+        for reason in faults:
+            self.fault(found.image, reason)
+        if not lacks_mask and not faults:
+            mask = found.mask if has_mask else None
+            self._examples.append(Example(found.image, found.accepted, fitted, found.category, mask, found.mask_rule))
+
     def _header(self, image: Path) -> Header | None:
         if image not in self._headers:
             self._headers[image] = None
@@ -136,6 +187,14 @@ class Collector:
                 except ImageError as error:
                     self.fault(image, str(error).removeprefix(f"{image}: "))
         return self._headers[image]
+
+
+def _number(accepted: frozenset[Label], positions: Mapping[str, int]) -> int | None:
+    """The number of a picture's class, where it has one class and that has a number."""
+    if len(accepted) != 1:
+        return None
+    (label,) = accepted
+    return label if isinstance(label, int) else positions.get(label)
 
 
 def bounded(names: Iterable[str], all_of_them: Collection[object], separator: str = ", ") -> str:

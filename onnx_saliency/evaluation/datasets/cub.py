@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 
 from onnx_saliency.errors import DatasetError
-from onnx_saliency.evaluation.datasets.boxes import from_size
+from onnx_saliency.evaluation.datasets.boxes import NO_BOXES, from_size
 from onnx_saliency.evaluation.datasets.collector import Collector, Form
 from onnx_saliency.evaluation.datasets.example import Dataset, MaskRule
+from onnx_saliency.evaluation.datasets.listing import Listing
 
-_FILES = ("images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt")
+_BOXES = "bounding_boxes.txt"
+_FILES = ("images.txt", _BOXES, "image_class_labels.txt", "classes.txt", "train_test_split.txt")
 
 FORM = Form(
     "CUB-200-2011",
@@ -30,23 +32,35 @@ def find_cub(path: Path) -> Path | None:
     return None
 
 
-def read_cub(folder: str | Path, split: str | None = None, *, skip: bool = False) -> Dataset:
+def read_cub(
+    folder: str | Path,
+    split: str | None = None,
+    *,
+    boxes: bool = True,
+    listed: Listing | None = None,
+    skip: bool = False,
+) -> Dataset:
     """An example for each picture; its class as the data set has it ("001.Black_footed_Albatross").
 
     Args:
         folder: CUB_200_2011, or the folder around it.
-        split: "test" when not given, "train" or "all".
+        split: "test" (all, with a list) when not given, "train" or "all".
+        boxes: whether every picture needs a box; where none does, those without one are taken too.
+        listed: the pictures to take, in this order; see `read_listing`.
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
         DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them. No such split.
     """
-    root, split = find_cub(Path(folder)) or Path(folder), split or "test"
+    root, split = find_cub(Path(folder)) or Path(folder), split or ("all" if listed else "test")
     if split not in ("test", "train", "all"):
         raise DatasetError(f"{root}: CUB-200-2011 has the splits test, train and all; found {split!r}")
-    collector = Collector(root, FORM)
-    collector.require(*(root / name for name in _FILES), root / "images")
-    images, boxes, labels, classes, training = (_table(root / name, collector) for name in _FILES)
+    collector = Collector(root, FORM, boxes=boxes, listed=listed)
+    needed = [name for name in _FILES if boxes or name != _BOXES]
+    collector.require(*(root / name for name in needed), root / "images")
+    images, lines, labels, classes, training = (
+        _table(root / name, collector) if (root / name).is_file() else {} for name in _FILES
+    )
     masks = next((each for each in (root, root.parent) if (each / "segmentations").is_dir()), None)
     for key, file in images.items():
         if key not in training and split != "all":
@@ -54,11 +68,11 @@ def read_cub(folder: str | Path, split: str | None = None, *, skip: bool = False
         if split != "all" and training.get(key) != ("1" if split == "train" else "0"):
             continue
         category = classes.get(labels.get(key, ""))
-        if key not in boxes or category is None:
-            collector.fault(file, f"image {key} has no {'class' if key in boxes else 'line in bounding_boxes.txt'}")
+        if category is None or (boxes and key not in lines):
+            collector.fault(file, f"image {key} has no {'class' if category is None else f'line in {_BOXES}'}")
             continue
         mask = masks / "segmentations" / Path(file).with_suffix(".png") if masks else None
-        box = from_size(_numbers(boxes[key]))
+        box = from_size(_numbers(lines[key])) if key in lines else NO_BOXES
         collector.add(root / "images" / file, box, [category], category, mask=mask, mask_rule=_MAJORITY)
     names = {name: (plain := name.partition(".")[2] or name, plain.replace("_", " ")) for name in classes.values()}
     return collector.finish(f"CUB-200-2011 {split}", skip=skip, classes=classes.values(), synonyms=names)

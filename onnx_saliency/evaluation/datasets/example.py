@@ -44,8 +44,8 @@ class Example:
     Attributes:
         image: the file.
         accepted: the classes that are right: indices of the model's, or names that `resolve_labels` turns into them.
-        boxes: float64 (B, 4), B >= 1: xmin, ymin, xmax, ymax, 0-based, max exclusive, in the pixels of the picture as
-            `read_picture` gives it (upright).
+        boxes: float64 (B, 4): xmin, ymin, xmax, ymax, 0-based, max exclusive, in the pixels of the picture as
+            `read_picture` gives it (upright). B >= 1 where boxes were asked for; else it may be 0.
         category: what the data set calls the class.
         mask: the file that says which pixels are the object, where there is one; `read_mask` reads it.
         mask_rule: what its values mean; None is a trimap where only 1, 2 and 3 occur, and else whatever is not 0.

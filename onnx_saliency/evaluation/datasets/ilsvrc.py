@@ -12,6 +12,8 @@ import numpy as np
 from onnx_saliency.evaluation.datasets.boxes import from_inclusive
 from onnx_saliency.evaluation.datasets.collector import Collector, Form
 from onnx_saliency.evaluation.datasets.example import Dataset
+from onnx_saliency.evaluation.datasets.listing import Listing
+from onnx_saliency.evaluation.datasets.names import read_names
 from onnx_saliency.evaluation.datasets.xml_boxes import Annotation, Object, read_annotation
 
 FORM = Form(
@@ -33,13 +35,17 @@ def find_ilsvrc(path: Path) -> Path | None:
     return _root(path)
 
 
-def read_ilsvrc(path: str | Path, split: str | None = None, *, skip: bool = False) -> Dataset:
+def read_ilsvrc(
+    path: str | Path, split: str | None = None, *, boxes: bool = True, listed: Listing | None = None, skip: bool = False
+) -> Dataset:
     """An example for each picture and synset, with the synset as its accepted class; 1-based, inclusive boxes.
 
     Args:
         path: the folder ILSVRC, the folder around it, or LOC_SPLIT_solution.csv.
         split: "val" when not given, or that of the file. Of "train" only some pictures have boxes: those that are
             listed in ImageSets/CLS-LOC/train_loc.txt, or all that have an annotation.
+        boxes: whether every picture needs a box; where none does, those without one are taken too.
+        listed: the pictures to take, in this order; see `read_listing`.
         skip: leave out pictures that are missing or wrong instead of refusing the whole; the train split has some.
 
     Raises:
@@ -48,7 +54,7 @@ def read_ilsvrc(path: str | Path, split: str | None = None, *, skip: bool = Fals
     path = Path(path)
     root = find_ilsvrc(path) or path
     split = split or (_split_of(path) if path.is_file() else None) or "val"
-    collector = Collector(path, FORM)
+    collector = Collector(path, FORM, boxes=boxes, listed=listed)
     notes, solution = root / "Annotations" / "CLS-LOC" / split, _beside(root, f"LOC_{split}_solution.csv")
     from_csv = path.is_file() or not notes.is_dir()
     if from_csv:
@@ -58,14 +64,15 @@ def read_ilsvrc(path: str | Path, split: str | None = None, *, skip: bool = Fals
     else:
         collector.require(root / "Data" / "CLS-LOC" / split)
         annotated = _from_xml(notes, root / "ImageSets" / "CLS-LOC" / _LISTS.get(split, f"{split}.txt"), collector)
-    names = _names(_beside(root, MAPPING), collector)
+    mapping = _beside(root, MAPPING)
+    names = read_names(mapping, collector) if mapping else {}
     for identifier, annotation in annotated:
         if not annotation.objects:
             collector.fault(identifier, "has no box")
-        for synset, boxes in annotation.by_class():
+        for synset, drawn in annotation.by_class():
             picture = _picture(root / "Data" / "CLS-LOC" / split, identifier, synset)
             category = names[synset][0] if synset in names else synset
-            collector.add(picture, from_inclusive(boxes), [synset], category, size=annotation.size)
+            collector.add(picture, from_inclusive(drawn), [synset], category, size=annotation.size)
     return collector.finish(f"ILSVRC {split}", skip=skip, classes=sorted(names), synonyms=names)
 
 
@@ -129,10 +136,3 @@ def _from_solution(table: Path, collector: Collector) -> Iterator[tuple[str, Ann
             )
             continue
         yield row["ImageId"], Annotation(None, objects)
-
-
-def _names(mapping: Path | None, collector: Collector) -> dict[str, tuple[str, ...]]:
-    """Synset to its names, from lines such as "n01440764 tench, Tinca tinca"."""
-    lines = collector.read_text(mapping).splitlines() if mapping else []
-    split = [line.split(maxsplit=1) for line in lines if line.strip()]
-    return {words[0]: (words[1], *map(str.strip, words[1].split(","))) for words in split if len(words) == 2}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from onnx_saliency.errors import DatasetError
 from onnx_saliency.evaluation.datasets.collector import Collector, Form
-from onnx_saliency.evaluation.datasets.example import Dataset, Label
+from onnx_saliency.evaluation.datasets.example import Dataset
+from onnx_saliency.evaluation.datasets.listing import Listing, accepted_labels, picture_folder
 
 FORM = Form(
     "a CSV file of boxes",
@@ -22,7 +24,6 @@ FORM = Form(
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _LABELS = ("accepted", "imagenet_index")  # the first that there is
-_NUMBERS = re.compile(r"\d+(-\d+)?")
 
 
 def find_tidy(path: Path) -> Path | None:
@@ -42,6 +43,8 @@ def read_tidy(
     *,
     images: str | Path | None = None,
     masks: str | Path | None = None,
+    boxes: bool = True,
+    listed: Listing | None = None,
     skip: bool = False,
 ) -> Dataset:
     """An example for each picture and class.
@@ -54,6 +57,9 @@ def read_tidy(
         split: of a folder: which file, without its suffix; None reads all of them.
         images: the folder of pictures, where it is not in one of the usual places.
         masks: the folder of masks; where it is there, every picture has one. See `Example.mask_rule`.
+        boxes: whether every picture needs a box; where none does, those without one are taken too.
+        listed: the pictures to take, in this order; see `read_listing`. It goes with one
+            file.
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
@@ -61,9 +67,13 @@ def read_tidy(
     """
     path = Path(path)
     if path.is_dir():
-        return _joined(_files(path, split), images, masks, skip)
+        files = _files(path, split)
+        if listed is not None and len(files) > 1:
+            raise DatasetError(f"{path}: a list goes with one of {', '.join(file.stem for file in files)}; name it")
+        read = partial(read_tidy, images=images, masks=masks, boxes=boxes, listed=listed, skip=skip)
+        return _joined(files, read)
     file = path
-    collector = Collector(file, FORM)
+    collector = Collector(file, FORM, boxes=boxes, listed=listed)
     rows = csv.DictReader(io.StringIO(collector.read_text(file), newline=""))
     columns = set(rows.fieldnames or ())
     absent = [name for name in ("image", *_EDGES) if name not in columns]
@@ -84,21 +94,13 @@ def read_tidy(
             collector.fault(f"{file} line {rows.line_num}", "is not a picture, four numbers and a class")
             continue
         grouped.setdefault((row["image"], accepted, row.get("category") or accepted, size), []).append(box)
-    folder = Path(images) if images else _images(file, [key[0] for key in grouped])
+    folder = Path(images) if images else picture_folder(file, (key[0] for key in grouped))
     usual = file.parent.parent / "masks" / file.stem
     mask_folder = Path(masks) if masks else usual if file.parent.name == "boxes" and usual.is_dir() else None
-    for (name, accepted, category, size), boxes in grouped.items():
+    for (name, accepted, category, size), drawn in grouped.items():
         mask = mask_folder / Path(name).with_suffix(".png") if mask_folder else None
-        collector.add(folder / name, np.array(boxes), _accepted(accepted), category, size=size, mask=mask)
+        collector.add(folder / name, np.array(drawn), accepted_labels(accepted), category, size=size, mask=mask)
     return collector.finish(file.stem, skip=skip)
-
-
-def _accepted(text: str) -> set[Label]:
-    words = text.split()
-    if not all(map(_NUMBERS.fullmatch, words)):
-        return {name.strip() for name in text.split(";") if name.strip()}
-    ends = [(int(word.partition("-")[0]), int(word.rpartition("-")[2])) for word in words]
-    return {index for first, last in ends for index in range(first, last + 1)}
 
 
 def _size(row: dict[str, str]) -> tuple[int, int] | None:
@@ -120,12 +122,12 @@ def _files(folder: Path, split: str | None) -> list[Path]:
     return [found[split]]
 
 
-def _joined(files: list[Path], images: str | Path | None, masks: str | Path | None, skip: bool) -> Dataset:
+def _joined(files: list[Path], read: Callable[[Path], Dataset]) -> Dataset:
     """One data set of several files; what is wrong with any of them is said of all at once."""
     parts, faults = [], []
     for file in files:
         try:
-            parts.append(read_tidy(file, images=images, masks=masks, skip=skip))
+            parts.append(read(file))
         except DatasetError as error:
             faults.append(str(error))
     if faults:
@@ -135,12 +137,3 @@ def _joined(files: list[Path], images: str | Path | None, masks: str | Path | No
         tuple(example for part in parts for example in part.examples),
         failed=tuple(each for part in parts for each in part.failed),
     )
-
-
-def _images(file: Path, names: list[str]) -> Path:
-    """The first of the usual places that holds any of the pictures; where none does, the usual one."""
-    beside, stem = file.parent, file.stem
-    places = [beside / "images" / stem, beside / "images", beside / stem, beside]
-    if beside.name == "boxes":
-        places.insert(0, beside.parent / "images" / stem)
-    return next((place for place in places if any((place / name).is_file() for name in names)), places[0])

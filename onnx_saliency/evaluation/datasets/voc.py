@@ -8,6 +8,7 @@ from onnx_saliency.errors import DatasetError
 from onnx_saliency.evaluation.datasets.boxes import from_inclusive
 from onnx_saliency.evaluation.datasets.collector import Collector, Form
 from onnx_saliency.evaluation.datasets.example import Dataset, MaskRule
+from onnx_saliency.evaluation.datasets.listing import Listing
 from onnx_saliency.evaluation.datasets.xml_boxes import read_annotation
 
 FORM = Form(
@@ -40,7 +41,14 @@ def find_voc(path: Path) -> Path | None:
     return None
 
 
-def read_voc(folder: str | Path, split: str | None = None, *, skip: bool = False) -> Dataset:
+def read_voc(
+    folder: str | Path,
+    split: str | None = None,
+    *,
+    boxes: bool = True,
+    listed: Listing | None = None,
+    skip: bool = False,
+) -> Dataset:
     """An example for each picture and class; objects marked as difficult are left out, as in the challenge.
 
     Masks are those of SegmentationClass, for the pictures that have one: all of the class, difficult or not; the
@@ -49,13 +57,15 @@ def read_voc(folder: str | Path, split: str | None = None, *, skip: bool = False
     Args:
         folder: VOC2012, say, or the folder around it.
         split: the name of a list in ImageSets/Main; "val" when not given.
+        boxes: whether every picture needs a box; where none does, those without one are taken too.
+        listed: the pictures to take, in this order; see `read_listing`.
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
         DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them.
     """
     root, split = find_voc(Path(folder)) or Path(folder), split or "val"
-    collector = Collector(root, FORM)
+    collector = Collector(root, FORM, boxes=boxes, listed=listed)
     lists = root / "ImageSets" / "Main"
     collector.require(lists / f"{split}.txt", root / "Annotations", root / "JPEGImages")
     for line in collector.read_text(lists / f"{split}.txt").splitlines():
@@ -66,11 +76,11 @@ def read_voc(folder: str | Path, split: str | None = None, *, skip: bool = False
         if annotation is None:
             continue
         masks = root / "SegmentationClass" / f"{name}.png"
-        for label, boxes in annotation.by_class():
+        for label, drawn in annotation.by_class():
             value = CLASSES.index(label) + 1 if label in CLASSES and masks.is_file() else None
             collector.add(
                 root / "JPEGImages" / f"{name}.jpg",
-                from_inclusive(boxes),
+                from_inclusive(drawn),
                 [label],
                 label,
                 size=annotation.size,

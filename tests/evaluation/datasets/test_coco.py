@@ -106,3 +106,8 @@ def test_files_that_are_none(coco, write, text, said):
     write("annotations/instances_val2017.json", text)
     with pytest.raises(DatasetError, match=said):
         open_dataset(coco)
+
+
+def test_a_list(coco, write):
+    dataset = open_dataset(coco, list_file=write("list.txt", "val2017/b.jpg\na.jpg\n"))
+    assert [(e.image.stem, e.category) for e in dataset] == [("b", "dog"), ("a", "dog"), ("a", "person")]

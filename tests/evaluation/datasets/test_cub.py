@@ -87,3 +87,35 @@ def test_not_in_the_split(cub, write):
 def test_no_such_split(cub):
     with pytest.raises(DatasetError, match="splits test, train and all; found 'val'"):
         read_cub(cub, "val")
+
+
+def test_without_boxes_and_masks(cub, write):
+    (cub / "bounding_boxes.txt").unlink()
+    write("CUB_200_2011/segmentations/002.Wren/c.png", np.ones((10, 20)))
+    dataset = open_dataset(cub, boxes=False)
+    assert [(e.image.stem, e.boxes.shape, e.mask is None) for e in dataset] == [
+        ("a 1", (0, 4), True),
+        ("c", (0, 4), False),
+    ]
+    with pytest.raises(DatasetError, match=r"1 file is missing: .*bounding_boxes\.txt"):
+        open_dataset(cub)
+
+
+def test_boxes_that_are_there_are_kept(cub, write):
+    write("CUB_200_2011/bounding_boxes.txt", "3 1.0 1.0 4.5 4.0\n")
+    dataset = open_dataset(cub, boxes=False)
+    assert [example.boxes.tolist() for example in dataset] == [[], [[1, 1, 5.5, 5]]]
+
+
+def test_lists_of_published_figures(cub, write):
+    """SMDL-Attribution: the folder is the class's number; the list's order and classes, both splits."""
+    listed = write("list.txt", "1/c.jpg 1\n0/b.jpg 0\n001.Crested_Auklet/a 1.jpg\n")
+    c, b, a = open_dataset(cub, list_file=listed)
+    assert [(each.image.stem, *each.accepted) for each in (c, b, a)] == [
+        ("c", 1),
+        ("b", 0),
+        ("a 1", "001.Crested_Auklet"),
+    ]
+    assert b.boxes.tolist() == [[0, 0, 20, 10]]
+    with pytest.raises(DatasetError, match=r"1/b\.jpg: is no picture of the data set"):
+        open_dataset(cub, list_file=write("list.txt", "1/b.jpg 1\n"))

@@ -117,3 +117,10 @@ def test_other_columns(solution):
     solution.write_text("a,b\n1,2\n")
     with pytest.raises(DatasetError, match="wants the columns ImageId and PredictionString"):
         open_dataset(solution)
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_a_list_of_one_part(xml, write, boxes):
+    listed = write("list.txt", f"{VAL}2.JPEG\n{VAL}1.JPEG 65\n")
+    dataset = open_dataset(xml, boxes=boxes, list_file=listed)
+    assert [(e.image.stem, *e.accepted) for e in dataset] == [(f"{VAL}2", "n01443537"), (f"{VAL}1", 65)]

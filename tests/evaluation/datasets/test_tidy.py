@@ -99,6 +99,17 @@ def test_everything_that_is_wrong_at_once(tidy, write):
     assert len(rest.failed) == 5
 
 
+def test_a_list_goes_with_one_file(tidy, write):
+    write("images/farm/c.jpg", (20, 10))
+    write("boxes/farm.csv", HEADER + "c.jpg,1,0,0,9,9,20,10,dog,1,0\n")
+    listed = write("list.txt", "b.jpg\n")
+    with pytest.raises(DatasetError, match="a list goes with one of farm, zoo; name it"):
+        open_dataset(tidy.parents[1], list_file=listed)
+    (example,) = open_dataset(tidy.parents[1], "zoo", list_file=listed)
+    assert example.category == "dog"
+    assert example.boxes.tolist() == [[1, 1, 5, 4]]
+
+
 def test_a_long_list_is_counted(tidy, write):
     write("boxes/zoo.csv", HEADER + "".join(f"x{i}.jpg,1,0,0,9,9,20,10,dog,1,0\n" for i in range(25)))
     with pytest.raises(DatasetError) as caught:

@@ -109,3 +109,17 @@ def test_annotations_that_are_none(voc, write, text, said):
 def test_a_size_of_0_is_no_size(voc, write):
     write("VOC2012/Annotations/2008_2.xml", annotation((0, 0), ("kite", (1, 1, 20, 10))))
     assert read_voc(voc).examples[2].boxes.tolist() == [[0, 0, 20, 10]]
+
+
+def test_a_list_and_pictures_of_several_classes(voc, write):
+    """Each class of a listed picture is an example; a class in the list is the picture's, whose boxes are not told."""
+    whole = read_voc(voc)
+    counts = [e.image.stem for e in whole]
+    several = next(name for name in counts if counts.count(name) > 1)
+    bare = open_dataset(voc, list_file=write("list.txt", f"{several}.jpg\n"))
+    assert [e.category for e in bare] == [e.category for e in whole if e.image.stem == several]
+    named = write("list.txt", f"{several}.jpg 7\n")
+    (example,) = open_dataset(voc, list_file=named, boxes=False)
+    assert example.accepted == {7}
+    with pytest.raises(DatasetError, match="has boxes of several classes; leave the class out of the list"):
+        open_dataset(voc, list_file=named)
