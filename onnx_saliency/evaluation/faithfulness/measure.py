@@ -40,8 +40,6 @@ METRICS: dict[str, str] = {
 }
 """What is measured, and which way is better."""
 
-_AT_ONCE = 8  # pictures explained in one run
-
 
 @dataclass(frozen=True)
 class Case:
@@ -119,7 +117,7 @@ def measure_faithfulness(
     cases: Sequence[Case] | Iterable[Case],
     protocol: Protocol,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     seed: int = 0,
     skip: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -149,43 +147,34 @@ def measure_faithfulness(
     scorer = Scorer(first, batch_size=batch_size)
     contenders = [Contender(name) for name in explainers] + [Contender(name, True) for name in BASELINES]
     result = Faithfulness(protocol, tuple(contenders))
-    for begin in range(0, len(listed), _AT_ONCE):
-        some, read = _read(listed[begin : begin + _AT_ONCE], result.failed if skip else None)
-        if not read:
-            continue
-        images, pictures, _ = first.prepare(read)
-        targets = [
-            _target(scorer, protocol, images[row : row + 1], case.accepted, first) for row, case in enumerate(some)
-        ]
-        maps = {name: each.explain(images, targets).saliency for name, each in explainers.items()}
-        for row, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
+    for done, case in enumerate(listed, 1):
+        picture = _read(case, result.failed if skip else None)
+        if picture is not None:
+            image, _, _ = first.prepare(picture)
+            target = _target(scorer, protocol, image, case.accepted, first)
             number = len(result)
-            image = images[row : row + 1]
             plain = image[0] if first.layout == "NCHW" else np.moveaxis(image[0], -1, 0)
-            all_maps = {name: each[row] for name, each in maps.items()}
-            all_maps |= {name: make(plain, (seed, number)) for name, make in BASELINES.items()}
-            _measure_picture(result, scorer, first, image, target, all_maps, (seed, number))
+            maps: dict[str, Map] = {name: each.explain(image, target).saliency[0] for name, each in explainers.items()}
+            maps |= {name: make(plain, (seed, number)) for name, make in BASELINES.items()}
+            _measure_picture(result, scorer, first, image, target, maps, (seed, number))
             result.images.append(picture.name)
             result.targets.append(target)
-            if progress is not None:
-                progress(number + 1)
+        if progress is not None:
+            progress(done)
     if not len(result):
         raise ImageError(f"None of the {len(listed)} pictures can be read: {result.failed[0][1]}")
     return result
 
 
-def _read(cases: Sequence[Case], failed: list[tuple[str, str]] | None) -> tuple[list[Case], list[Picture]]:
-    """The pictures that can be read, and their cases; ImageError for one that cannot, where nothing takes it."""
-    sound, pictures = [], []
-    for case in cases:
-        try:
-            pictures.append(case.image if isinstance(case.image, Picture) else read_picture(case.image))
-            sound.append(case)
-        except ImageError as error:
-            if failed is None:
-                raise
-            failed.append((str(case.image), str(error)))
-    return sound, pictures
+def _read(case: Case, failed: list[tuple[str, str]] | None) -> Picture | None:
+    """The picture of a case; None where it cannot be read and `failed` takes the reason. Raises ImageError."""
+    try:
+        return case.image if isinstance(case.image, Picture) else read_picture(case.image)
+    except ImageError as error:
+        if failed is None:
+            raise
+        failed.append((str(case.image), str(error)))
+        return None
 
 
 def _target(

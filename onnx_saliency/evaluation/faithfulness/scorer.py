@@ -55,7 +55,7 @@ class Scorer:
         ModelError: the model cannot be read or run.
     """
 
-    def __init__(self, explainer: Explainer, *, batch_size: int = 32) -> None:
+    def __init__(self, explainer: Explainer, *, batch_size: int = 16) -> None:
         settings = explainer.settings
         perturbed = perturb_model(explainer.source, input=settings["input"], output=settings["output"])
         self._activation = perturbed.activation
