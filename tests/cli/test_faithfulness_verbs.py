@@ -14,20 +14,6 @@ METRICS = ("deletion", "insertion", "average_drop", "average_increase", "infidel
 FEW = ("--method", "gradient", "--method", "gradcam")
 
 
-@pytest.fixture
-def data(tmp_path):
-    """Three pictures with a class each."""
-    rng = np.random.default_rng(0)
-    lines = ["image,accepted,xmin,ymin,xmax,ymax"]
-    for folder in ("images/set", "boxes"):
-        (tmp_path / "data" / folder).mkdir(parents=True)
-    for i in range(3):
-        Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(tmp_path / f"data/images/set/{i}.png")
-        lines.append(f"{i}.png,{i},4,4,20,18")
-    (tmp_path / "data/boxes/set.csv").write_text("\n".join(lines))
-    return tmp_path / "data"
-
-
 def test_what_is_left(net, data, tmp_path, command):
     out = tmp_path / "out"
     ran = command("evaluate", "faithfulness", net, data, "-o", out, "--shown", "2", *FEW, "--json")
