@@ -11,11 +11,15 @@ Nanoseconds are of one element, onnxruntime 1.31, one thread of an x86-64 CPU.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.backward.tensor import PROFILES, Profile, Tensor, op
 
+Limit = Tensor | float | None
+
 _STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+_FAR = 2.0**27  # limits from here on are infinite when they are made steep
 
 
 def profile_for(provider: str) -> Profile:
@@ -23,14 +27,30 @@ def profile_for(provider: str) -> Profile:
     return next((profile for profile in PROFILES if profile == provider), "portable")
 
 
-def masked(dy: Tensor, mask: Tensor) -> Tensor:
-    """dy where the mask holds, else 0
+def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Tensor:
+    """dy where low < y < high, else 0; None is no limit
 
-    cpu: dy · float(mask), 2.0 ns, where Where takes 2.7. Where alone gives 0 of an infinite dy.
+    cpu, one limit: dy · clip(steep (y − low), 0, 1), a HardSigmoid, which stays in the blocked layout: 0.8 ns, where
+    Greater, Cast and Mul take 1.7 and Where takes 2.8. Two limits: dy · float(mask), 2.2 ns, as with two HardSigmoids
+    in whole nets, where memory decides. Where alone gives 0 of an infinite dy.
     """
-    if dy.tape.profile == "cpu":
-        return dy * mask.cast(like=dy)
-    return op.Where(mask, dy, 0.0)
+    if low is None and high is None:
+        return dy
+    if dy.tape.profile == "cpu" and (low is None or high is None):
+        limit, slope = _number(low if high is None else high), _STEEP if high is None else -_STEEP
+        if limit is not None and y.dtype == ir.DataType.FLOAT:
+            return dy * op.HardSigmoid(y, alpha=slope, beta=-slope * limit)
+    above = None if low is None else y > low
+    below = None if high is None else y < high
+    mask = above & below if above is not None and below is not None else above or below
+    assert mask is not None
+    return dy * mask.cast(like=dy) if dy.tape.profile == "cpu" else op.Where(mask, dy, 0.0)
+
+
+def _number(limit: Limit) -> float | None:
+    """A limit that can be made steep, as a number."""
+    known = limit.array if isinstance(limit, Tensor) else np.asarray(limit)
+    return float(known.item()) if known is not None and known.size == 1 and abs(known.item()) < _FAR else None
 
 
 def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:

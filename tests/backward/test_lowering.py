@@ -23,9 +23,11 @@ def test_gradient_for_the_cpu(row, variant):
 
 
 PICTURES = "(float[2,3,8,8] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,8,8] y)"
+LIMITS = "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>()"
 WRITTEN = {  # and an operator that the CPU's way has, and the portable one does not
-    "y = Relu(x)": "Cast",
-    "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>() y = Clip(x, low, high)": "Cast",
+    "y = Relu(x)": "HardSigmoid",
+    f"{LIMITS} y = Clip(x, low, high)": "Cast",
+    f"{LIMITS} y = Clip(x, low)": "HardSigmoid",
     "y = LeakyRelu<alpha = 0.1>(x)": "Clip",
     "y = BatchNormalization(x, s, b, m, v)": "Conv",
     "y = InstanceNormalization(x, s, b)": "Conv",
@@ -55,6 +57,21 @@ def test_the_smallest_numbers_are_above_zero():
     for profile in PROFILES:
         found = run(differentiate(model, ["x"], np.float32, profile)[0], feeds)["d_x"]
         np.testing.assert_allclose(found, [1, 0.1, 1, 0.1, 0.1, 1, 0.1], rtol=1e-6, err_msg=profile)
+
+
+@pytest.mark.parametrize("limit", [6.0, 0.1, -1e-20, 3e38])
+def test_next_to_a_limit_is_inside_or_outside(limit):
+    """Limits far out, which cannot be made steep, are compared with."""
+    limit = np.float32(limit)
+    x = np.array([np.nextafter(limit, -np.inf), limit, np.nextafter(limit, np.inf), -np.inf, np.inf], np.float32)
+    if abs(limit) < 1e-10:
+        x[[0, 2]] = limit * np.array([1.5, 0.5], np.float32) - np.array([1e-29, -1e-29], np.float32)
+    feeds = {"x": x, "v0": np.full_like(x, 3)}
+    for clip, expected in (("x, limit", [0, 0, 3, 0, 3]), ("x, , limit", [3, 0, 0, 3, 0])):
+        body = f"limit = Constant<value = float {{{limit!s}}}>() y = Clip({clip})"
+        for profile in PROFILES:
+            model, _ = differentiate(parse("(float[N] x) => (float[N] y)", body), ["x"], np.float32, profile)
+            np.testing.assert_array_equal(run(model, feeds)["d_x"], expected, err_msg=f"{profile} {clip}")
 
 
 def test_the_profile_of_a_provider():

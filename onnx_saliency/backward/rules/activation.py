@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_saliency.backward.lowering import bent, masked
+from onnx_saliency.backward.lowering import bent, between
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -33,32 +33,27 @@ def prelu(n: Call, dy: Tensor) -> Gradients:
 def clip(n: Call, dy: Tensor) -> Gradients:
     """dx = dy where min < y < max; each limit receives what it held back"""
     low, high = n.optional(1), n.optional(2)
-    above = None if low is None else n.y > low
-    below = None if high is None else n.y < high
-    dlow = op.Where(above, 0.0, dy) if n.needs(1) else None
-    dhigh = op.Where(below, 0.0, dy) if n.needs(2) else None
-    if above is None or below is None:
-        inside = below if above is None else above
-        return dy if inside is None else masked(dy, inside), dlow, dhigh
-    return masked(dy, above & below), dlow, dhigh
+    dlow = op.Where(n.y > low, 0.0, dy) if low is not None and n.needs(1) else None
+    dhigh = op.Where(n.y < high, 0.0, dy) if high is not None and n.needs(2) else None
+    return between(dy, n.y, low, high), dlow, dhigh
 
 
 @rule("ThresholdedRelu")
 def thresholded_relu(n: Call, dy: Tensor) -> Gradients:
     """y = x where x > α, else 0: dx = dy where x > α"""
-    return masked(dy, n.x > n["alpha"])
+    return between(dy, n.x, low=n["alpha"])
 
 
 @rule("Shrink")
 def shrink(n: Call, dy: Tensor) -> Gradients:
     """y = x + β where x < −λ, x − β where x > λ, else 0: dx = dy where |x| > λ"""
-    return masked(dy, op.Abs(n.x) > n["lambd"])
+    return between(dy, op.Abs(n.x), low=n["lambd"])
 
 
 @rule("HardSigmoid")
 def hard_sigmoid(n: Call, dy: Tensor) -> Gradients:
     """y = clip(α x + β, 0, 1): dx = α dy where 0 < y < 1"""
-    return masked(dy * n["alpha"], (n.y > 0) & (n.y < 1))
+    return between(dy * n["alpha"], n.y, 0.0, 1.0)
 
 
 @rule("HardSwish")
