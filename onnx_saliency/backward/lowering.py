@@ -63,6 +63,31 @@ def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:
     return dy * op.Where(x > 0, 1.0, slope)
 
 
+def fraction(x: Tensor, a: float, b: float) -> Tensor:
+    """a x + b, known to lie in [0, 1]
+
+    cpu: a HardSigmoid: once over the numbers, not twice, and it stays in the blocked layout, which Sub leaves.
+    """
+    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT:
+        return op.HardSigmoid(x, alpha=float(a), beta=float(b))
+    return b - x if a == -1 else x * a + b
+
+
+def standardised(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor]:
+    """x̂ = (x − μ) / σ over `axes`, and 1 / σ
+
+    cpu, over the last axes: both are outputs of a LayerNormalization, one kernel for eight.
+    """
+    lengths = [length for length in (x.dims or ())[axes[0] :] if isinstance(length, int)]
+    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT and len(lengths) == x.rank - axes[0]:
+        ones = np.ones(lengths, np.float32)
+        x_hat, _, inverse = op.LayerNormalization(x, ones, outputs=3, axis=axes[0], epsilon=epsilon)
+        return x_hat, inverse
+    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
+    return centred * inverse, inverse
+
+
 def scaled_by_channel(dy: Tensor, scale: Tensor) -> Tensor:
     """dy [N, C, ...] · scale [C]
 

@@ -12,8 +12,11 @@ ROWS = [
     *test_activation.PIECEWISE,
     *test_activation.CLIPS,
     *test_activation.KINKS,
+    *test_activation.SMOOTH,
+    *test_activation.LARGE,
     *test_normalisation.BATCH,
     *test_normalisation.INSTANCE,
+    *test_normalisation.LAYER,
 ]
 
 
@@ -31,6 +34,7 @@ WRITTEN = {  # and an operator that the CPU's way has, and the portable one does
     "y = LeakyRelu<alpha = 0.1>(x)": "Clip",
     "y = BatchNormalization(x, s, b, m, v)": "Conv",
     "y = InstanceNormalization(x, s, b)": "Conv",
+    "y = Sigmoid(x)": "HardSigmoid",
 }
 
 

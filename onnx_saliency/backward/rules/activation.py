@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_saliency.backward.lowering import bent, between
+from onnx_saliency.backward.lowering import bent, between, fraction
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -88,13 +88,13 @@ def celu(n: Call, dy: Tensor) -> Gradients:
 @rule("Sigmoid")
 def sigmoid(n: Call, dy: Tensor) -> Gradients:
     """dx = dy y (1 − y)"""
-    return dy * n.y * (1 - n.y)
+    return dy * n.y * fraction(n.y, -1, 1)
 
 
 @rule("Tanh")
 def tanh(n: Call, dy: Tensor) -> Gradients:
     """dx = dy (1 − y²)"""
-    return dy * (1 - n.y * n.y)
+    return dy * fraction(n.y * n.y, -1, 1)
 
 
 @rule("Softplus")
@@ -111,9 +111,14 @@ def gelu(n: Call, dy: Tensor) -> Gradients:
         c, a = math.sqrt(2 / math.pi), 0.044715
         t = op.Tanh((x + x * x * x * a) * c)
         return dy * 0.5 * (1 + t + x * (1 - t * t) * (1 + x * x * (3 * a)) * c)
-    cdf = 0.5 * (1 + op.Erf(x * math.sqrt(0.5)))
-    pdf = op.Exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return dy * (cdf + x * pdf)
+    return gelu_gradient(dy, x, math.sqrt(0.5))
+
+
+def gelu_gradient(dy: Tensor, x: Tensor, c: float) -> Tensor:
+    """y = x (1 + erf u) / 2, u = c x: dx = dy ((1 + erf u) / 2 + u e^(−u²) / √π)"""
+    u = x * c
+    bell = op.Exp(math.log(1 / math.sqrt(math.pi)) - u * u)  # the factor in the exponent costs nothing
+    return dy * (fraction(op.Erf(u), 0.5, 0.5) + u * bell)
 
 
 @rule("Softsign")
@@ -126,8 +131,13 @@ def softsign(n: Call, dy: Tensor) -> Gradients:
 @rule("Swish")
 def swish(n: Call, dy: Tensor) -> Gradients:
     """y = x σ(α x): dx = dy (σ + α y (1 − σ))"""
-    gate = op.Sigmoid(n.x * n["alpha"])
-    return dy * (gate + n.y * (1 - gate) * n["alpha"])
+    alpha = n["alpha"]
+    return swish_gradient(dy, n.y if alpha == 1 else n.y * alpha, op.Sigmoid(n.x * alpha))
+
+
+def swish_gradient(dy: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    """dx = dy (σ + y (1 − σ)), y times α where x is"""
+    return dy * (gate + y * fraction(gate, -1, 1))
 
 
 @rule("Mish")
