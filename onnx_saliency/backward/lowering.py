@@ -18,7 +18,7 @@ from onnx_saliency.backward.tensor import PROFILES, Profile, Tensor, op
 
 Limit = Tensor | float | None
 
-_STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
 _FAR = 2.0**27  # limits from here on are infinite when they are made steep
 
 
@@ -37,7 +37,7 @@ def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Ten
     if low is None and high is None:
         return dy
     if dy.tape.profile == "cpu" and (low is None or high is None):
-        limit, slope = _number(low if high is None else high), _STEEP if high is None else -_STEEP
+        limit, slope = _number(low if high is None else high), STEEP if high is None else -STEEP
         if limit is not None and y.dtype == ir.DataType.FLOAT:
             return dy * op.HardSigmoid(y, alpha=slope, beta=-slope * limit)
     above = None if low is None else y > low
@@ -59,7 +59,7 @@ def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:
     cpu: dy · clip(steep x, slope, 1), 1.7 ns, where Where of two numbers and Mul take 3.2.
     """
     if dy.tape.profile == "cpu" and 0 <= slope <= 1:
-        return dy * op.Clip(x * _STEEP, slope, 1.0)
+        return dy * op.Clip(x * STEEP, slope, 1.0)
     return dy * op.Where(x > 0, 1.0, slope)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnx_saliency.backward import switches
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.reduction import count
 from onnx_saliency.backward.separable import apply_along, identity_along
@@ -16,6 +17,8 @@ def max_pool(n: Call, dy: Tensor) -> Gradients:
 
     MaxUnpool would overwrite where windows overlap; the indices count over the whole tensor.
     """
+    if switches.serves(n):
+        return switches.max_pool_gradient(n, dy)
     attributes = {name: n[name] for name in n.node.attributes if name != "storage_order"}
     _, indices = op.MaxPool(n.x, outputs=2, **attributes)
     zeros = op.Expand(0.0, op.Reshape(op.Size(n.x), [1]))
