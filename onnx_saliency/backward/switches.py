@@ -14,6 +14,8 @@ indices and 11.5 so, 3x3 with stride 2 on 64 x 111 x 111 5.6 and 4.5.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -25,7 +27,7 @@ _BLOCK = 16  # channels; the layout has 8 or 16 together
 
 
 def serves(n: Call) -> bool:
-    """Whether the pool is one of these: for the CPU, of known size, without padding, with windows that step."""
+    """Whether the pool is one of these: for the CPU, of known size, without padding, whose windows step."""
     strides = n["strides"] or [1] * len(n["kernel_shape"])
     plain = not any(n["pads"] or ()) and not n["ceil_mode"] and set(n["dilations"] or [1]) == {1}
     if n.tape.profile != "cpu" or n.x.dtype != ir.DataType.FLOAT or n.x.rank != 4 or not plain:
@@ -37,38 +39,56 @@ def serves(n: Call) -> bool:
 
 def max_pool_gradient(n: Call, dy: Tensor) -> Tensor:
     """dy at each window's first maximum, added up"""
-    (height, width), (down, across) = n["kernel_shape"], n["strides"]
-    rows = op.MaxPool(n.x, kernel_shape=[1, width], strides=[1, across])  # the maximum of each window's each row
-    _, channels, high, wide = _known(n.x)
-    rows.value.shape = ir.Shape([None, channels, high, (wide - width) // across + 1])
-    d_rows = _along(rows, n.y, dy, axis=2, size=height, step=down)
-    return _along(n.x, rows, d_rows, axis=3, size=width, step=across)
+    down, across = (
+        Taps(axis, size, step) for axis, size, step in zip((2, 3), n["kernel_shape"], n["strides"], strict=True)
+    )
+    rows = across.maxima(n.x)  # of each window's each row
+    return across.gradient(n.x, rows, down.gradient(rows, n.y, dy))
 
 
-def _along(x: Tensor, p: Tensor, dy: Tensor, axis: int, size: int, step: int) -> Tensor:
-    """The gradient of x, of which p holds the maxima of windows along `axis`."""
-    _, channels, *_ = _known(x)
-    left, taken = dy, []
-    for t in range(size - 1):
-        tap = np.zeros((channels, 1, *(size if each == axis else 1 for each in (2, 3))), np.float32)
-        tap.reshape(channels, size)[:, t] = -1
-        behind = op.Conv(x, tap, group=channels, strides=[step if each == axis else 1 for each in (2, 3)]) + p
-        rest = left * op.HardSigmoid(behind, alpha=STEEP, beta=0.0)
-        taken.append(left - rest)
-        left = rest
-    return _add_up([*taken, left], x, axis, step)
+@dataclass(frozen=True)
+class Taps:
+    """The taps of windows along one spatial axis."""
 
+    axis: int
+    size: int
+    step: int
 
-def _add_up(taps: list[Tensor], x: Tensor, axis: int, step: int) -> Tensor:
-    """Tap t of window i at i · step + t along `axis`, in the shape of x; Concat where windows tile it, else Col2Im."""
-    _, channels, *lengths = _known(x)
-    if len(taps) == step and lengths[axis - 2] % step == 0:
-        side_by_side = op.Concat(*(op.Unsqueeze(tap, [axis + 1]) for tap in taps), axis=axis + 1)
-        return op.Reshape(side_by_side, [0, channels, *lengths])
-    size, step_2d = ([each if along == axis else 1 for along in (2, 3)] for each in (len(taps), step))
-    stacked = op.Concat(*(op.Reshape(tap, [0, channels, 1, -1]) for tap in taps), axis=2)
-    columns = op.Reshape(stacked, [0, channels * len(taps), -1])
-    return op.Col2Im(columns, lengths, size, strides=step_2d)
+    def maxima(self, x: Tensor) -> Tensor:
+        """The maximum of each window along the axis."""
+        p = op.MaxPool(x, kernel_shape=self.of(self.size, 1), strides=self.of(self.step, 1))
+        _, channels, *lengths = _known(x)
+        lengths[self.axis - 2] = (lengths[self.axis - 2] - self.size) // self.step + 1
+        p.value.shape = ir.Shape([None, channels, *lengths])
+        return p
+
+    def gradient(self, x: Tensor, p: Tensor, dy: Tensor) -> Tensor:
+        """The gradient of x, whose maxima p are."""
+        _, channels, *_ = _known(x)
+        left, taken = dy, []
+        for t in range(self.size - 1):
+            tap = np.zeros((channels, 1, *self.of(self.size, 1)), np.float32)
+            tap.reshape(channels, self.size)[:, t] = -1
+            behind = op.Conv(x, tap, group=channels, strides=self.of(self.step, 1)) + p
+            rest = left * op.HardSigmoid(behind, alpha=STEEP, beta=0.0)
+            taken.append(left - rest)
+            left = rest
+        return self.add_up([*taken, left], x)
+
+    def add_up(self, taps: list[Tensor], x: Tensor) -> Tensor:
+        """Tap t of window i at i · step + t, in the shape of x; Concat where windows tile it, else Col2Im."""
+        _, channels, *lengths = _known(x)
+        if self.size == self.step and lengths[self.axis - 2] % self.step == 0:
+            beside = self.axis + 1
+            side_by_side = op.Concat(*(op.Unsqueeze(tap, [beside]) for tap in taps), axis=beside)
+            return op.Reshape(side_by_side, [0, channels, *lengths])
+        stacked = op.Concat(*(op.Reshape(tap, [0, channels, 1, -1]) for tap in taps), axis=2)
+        columns = op.Reshape(stacked, [0, channels * self.size, -1])
+        return op.Col2Im(columns, lengths, self.of(self.size, 1), strides=self.of(self.step, 1))
+
+    def of(self, along: int, across: int) -> list[int]:
+        """A number for each of the two axes."""
+        return [along, across] if self.axis == 2 else [across, along]
 
 
 def _known(x: Tensor) -> list[int]:
