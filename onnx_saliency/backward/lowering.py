@@ -98,3 +98,18 @@ def scaled_by_channel(dy: Tensor, scale: Tensor) -> Tensor:
     if dy.tape.profile == "cpu" and dy.rank == 4 and isinstance(channels, int) and dy.dtype == ir.DataType.FLOAT:
         return op.Conv(dy, op.Reshape(scale, [channels, 1, 1, 1]), group=channels)
     return dy * (op.Reshape(scale, [-1] + [1] * (dy.rank - 2)) if dy.rank > 2 else scale)
+
+
+def spread(dy: Tensor, lengths: list[int], strides: list[int]) -> Tensor | None:
+    """dy [N, C, `lengths`] with s − 1 zeros behind each number along each spatial axis, for a depthwise convolution
+
+    cpu: the nearest neighbours times a mask of zeros and ones, which stays in the blocked layout until there; with the
+    convolution 3x3 3.9 ms on 96 x 56 x 56, 5x5 1.5 ms on 144 x 28 x 28, where ConvTranspose takes 4.3 and 2.3, and
+    one thread for its columns. Elsewhere None: ConvTranspose.
+    """
+    if dy.tape.profile != "cpu" or dy.dtype != ir.DataType.FLOAT or len(lengths) != 2:
+        return None
+    first = np.zeros([1, 1, *(m * s for m, s in zip(lengths, strides, strict=True))], np.float32)
+    first[:, :, :: strides[0], :: strides[1]] = 1
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return op.Resize(dy, None, np.array([1, 1, *strides], np.float32), **nearest) * first

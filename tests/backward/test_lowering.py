@@ -80,3 +80,35 @@ def test_next_to_a_limit_is_inside_or_outside(limit):
 
 def test_the_profile_of_a_provider():
     assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (5, 8)])
+@pytest.mark.parametrize(
+    ("kernel", "attributes"),
+    [
+        ((3, 3), "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        ((3, 3), "strides = [2, 2], pads = [0, 0, 1, 1]"),
+        ((5, 5), "strides = [2, 2], pads = [2, 2, 2, 2]"),
+        ((3, 3), "strides = [3, 2], pads = [1, 0, 1, 1]"),
+        ((3, 2), "strides = [2, 1], dilations = [1, 2]"),
+        ((1, 1), "strides = [2, 2]"),
+    ],
+)
+def test_a_depthwise_convolution_that_steps(kernel, attributes, size):
+    """With stride 2 the CPU's way is a convolution, too, wherever the gradient reaches the last row and column."""
+    height, width = size
+    signature = f"(float[2,4,{height},{width}] x, float[4,1,{kernel[0]},{kernel[1]}] w) => (float[2,4,oh,ow] y)"
+    model = parse(signature, f"y = Conv<group = 4, {attributes}>(x, w)")
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, 4, *size)).astype(np.float32)}
+    feeds["w"] = rng.standard_normal((4, 1, *kernel)).astype(np.float32)
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    written = {profile: [node.op_type for node in made[profile].graph.node] for profile in PROFILES}
+    assert "ConvTranspose" in written["portable"]
+    if kernel == (3, 3) and "[1, 1, 1, 1]" in attributes:
+        assert "Resize" in written["cpu"]
+        assert "ConvTranspose" not in written["cpu"]
