@@ -29,8 +29,7 @@ PICTURES = "(float[2,3,8,8] x, float[3] s, float[3] b, float[3] m, float[3] v) =
 LIMITS = "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>()"
 WRITTEN = {  # and an operator that the CPU's way has, and the portable one does not
     "y = Relu(x)": "HardSigmoid",
-    f"{LIMITS} y = Clip(x, low, high)": "Cast",
-    f"{LIMITS} y = Clip(x, low)": "HardSigmoid",
+    f"{LIMITS} y = Clip(x, low, high)": "HardSigmoid",
     "y = LeakyRelu<alpha = 0.1>(x)": "Clip",
     "y = BatchNormalization(x, s, b, m, v)": "Conv",
     "y = InstanceNormalization(x, s, b)": "Conv",
