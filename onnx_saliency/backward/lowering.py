@@ -22,6 +22,8 @@ from onnx_saliency.backward.tensor import PROFILES, Profile, Tensor, op
 Limit = Tensor | float | None
 
 STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+BLOCK = 16  # channels; the blocked layout of onnxruntime's CPU kernels holds 8 or 16 of them together
+_BLOCKED = frozenset({"Conv", "BatchNormalization", "Relu", "Clip", "Add", "Sum", "Mul", "Concat"})
 _FAR = 2.0**27  # limits from here on are infinite when they are made steep
 
 
@@ -114,3 +116,18 @@ def spread(dy: Tensor, lengths: list[int], strides: list[int]) -> Tensor | None:
     first[:, :, :: strides[0], :: strides[1]] = 1
     nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return op.Resize(dy, None, np.array([1, 1, *strides], np.float32), **nearest) * first
+
+
+def into_blocks(dx: Tensor, x: Tensor) -> Tensor:
+    """The gradient of x from a kernel that knows no blocked layout
+
+    cpu, where x comes from one that does: through a depthwise convolution by 1. Sum and Mul keep the layout only if all
+    their inputs have it, so one gradient without would draw all others out that join it on its way back through the
+    blocks of a residual net: 8 % of ResNet-50.
+    """
+    node, dims = x.value.producer(), x.dims
+    if dx.tape.profile != "cpu" or node is None or node.op_type not in _BLOCKED or dims is None or len(dims) != 4:
+        return dx
+    if dx.dtype != ir.DataType.FLOAT or not isinstance(dims[1], int) or dims[1] % BLOCK:
+        return dx
+    return op.Conv(dx, np.ones((dims[1], 1, 1, 1), np.float32), group=dims[1])

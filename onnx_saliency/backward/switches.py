@@ -19,11 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward.lowering import STEEP
+from onnx_saliency.backward.lowering import BLOCK, STEEP
 from onnx_saliency.backward.registry import Call
 from onnx_saliency.backward.tensor import Tensor, op
-
-_BLOCK = 16  # channels; the layout has 8 or 16 together
 
 
 def serves(n: Call) -> bool:
@@ -34,7 +32,7 @@ def serves(n: Call) -> bool:
         return False
     _, channels, *lengths = _known(n.x)
     steps = all(1 < s <= k <= 3 for k, s in zip(n["kernel_shape"], strides, strict=True))
-    return steps and channels > 0 and channels % _BLOCK == 0 and all(lengths)
+    return steps and channels > 0 and channels % BLOCK == 0 and all(lengths)
 
 
 def max_pool_gradient(n: Call, dy: Tensor) -> Tensor:

@@ -111,3 +111,28 @@ def test_a_depthwise_convolution_that_steps(kernel, attributes, size):
     if kernel == (3, 3) and "[1, 1, 1, 1]" in attributes:
         assert "Resize" in written["cpu"]
         assert "ConvTranspose" not in written["cpu"]
+
+
+STRIDED = "y = Conv<strides = [2, 2]>({0}, w)"
+BLOCKED = {  # whether the gradient goes through a convolution of one pixel
+    f"r = Relu(x) {STRIDED.format('r')}": True,
+    "r = Relu(x) y = GlobalAveragePool(r)": True,
+    "r = Relu(x) y = AveragePool<kernel_shape = [2, 2]>(r)": True,
+    f"r = Transpose<perm = [0, 1, 3, 2]>(x) {STRIDED.format('r')}": False,  # comes from no blocked kernel
+    STRIDED.format("x"): False,
+}
+
+
+@pytest.mark.parametrize("body", BLOCKED)
+def test_a_gradient_goes_back_into_blocks(body):
+    model = parse("(float[2,16,6,6] x, float[32,16,2,2] w) => (float[2,m,h,l] y)", body)
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, 16, 6, 6)).astype(np.float32)}
+    feeds["w"] = rng.standard_normal((32, 16, 2, 2)).astype(np.float32)
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
+    assert ("Conv" in written) == BLOCKED[body]

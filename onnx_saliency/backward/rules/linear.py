@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnx_saliency.backward.broadcasting import Dims, unbroadcast
-from onnx_saliency.backward.lowering import spread
+from onnx_saliency.backward.lowering import into_blocks, spread
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import crop
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
@@ -75,7 +75,7 @@ def _conv_input_gradient(n: Call, dy: Tensor) -> Tensor:
         # H = (H' − 1) s + d (k − 1) + 1 − pads + output_padding
         full = [(m - 1) * s + r + 1 for m, s, r in zip(made, window.strides, window.reach, strict=True)]
         rest = [h - f + b + e for h, f, b, e in zip(lengths, full, window.begins, window.ends, strict=True)]
-        return op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept)
+        return into_blocks(op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept), n.x)
     # Open H and W: all of it, room for the rows that no window reached, then cut to the size of x.
     room = [s - 1 for s in window.strides]
     whole = op.ConvTranspose(dy, w, **kept)
