@@ -11,11 +11,20 @@ Nanoseconds are of one element, onnxruntime 1.31, one thread of an x86-64 CPU.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import mul
+
+import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.backward.tensor import PROFILES, Profile, Tensor, op
 
-_STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+Limit = Tensor | float | None
+
+STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+BLOCK = 16  # channels; the blocked layout of onnxruntime's CPU kernels holds 8 or 16 of them together
+_BLOCKED = frozenset({"Conv", "BatchNormalization", "Relu", "Clip", "Add", "Sum", "Mul", "Concat"})
+_FAR = 2.0**27  # limits from here on are infinite when they are made steep
 
 
 def profile_for(provider: str) -> Profile:
@@ -23,14 +32,28 @@ def profile_for(provider: str) -> Profile:
     return next((profile for profile in PROFILES if profile == provider), "portable")
 
 
-def masked(dy: Tensor, mask: Tensor) -> Tensor:
-    """dy where the mask holds, else 0
+def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Tensor:
+    """dy where low < y < high, else 0; None is no limit
 
-    cpu: dy · float(mask), 2.0 ns, where Where takes 2.7. Where alone gives 0 of an infinite dy.
+    cpu: dy · clip(steep (y − low), 0, 1) · clip(steep (high − y), 0, 1), HardSigmoids, which stay in the blocked
+    layout: 0.8 ns for one limit, where Greater, Cast and Mul take 1.7 and Where takes 2.8; 1.6 for two, where those
+    take 2.2. Where alone gives 0 of an infinite dy.
     """
-    if dy.tape.profile == "cpu":
-        return dy * mask.cast(like=dy)
-    return op.Where(mask, dy, 0.0)
+    if low is None and high is None:
+        return dy
+    slopes = [(limit, slope) for limit, slope in ((low, STEEP), (high, -STEEP)) if limit is not None]
+    limits = [(number, slope) for limit, slope in slopes if (number := _number(limit)) is not None]
+    if dy.tape.profile == "cpu" and y.dtype == ir.DataType.FLOAT and len(limits) == len(slopes):
+        return dy * reduce(mul, [op.HardSigmoid(y, alpha=slope, beta=-slope * number) for number, slope in limits])
+    above = None if low is None else y > low
+    below = None if high is None else y < high
+    return op.Where(above & below if above is not None and below is not None else above or below, dy, 0.0)
+
+
+def _number(limit: Limit) -> float | None:
+    """A limit that can be made steep, as a number."""
+    known = limit.array if isinstance(limit, Tensor) else np.asarray(limit)
+    return float(known.item()) if known is not None and known.size == 1 and abs(known.item()) < _FAR else None
 
 
 def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:
@@ -39,8 +62,33 @@ def bent(dy: Tensor, x: Tensor, slope: float) -> Tensor:
     cpu: dy · clip(steep x, slope, 1), 1.7 ns, where Where of two numbers and Mul take 3.2.
     """
     if dy.tape.profile == "cpu" and 0 <= slope <= 1:
-        return dy * op.Clip(x * _STEEP, slope, 1.0)
+        return dy * op.Clip(x * STEEP, slope, 1.0)
     return dy * op.Where(x > 0, 1.0, slope)
+
+
+def fraction(x: Tensor, a: float, b: float) -> Tensor:
+    """a x + b, known to lie in [0, 1]
+
+    cpu: a HardSigmoid: once over the numbers, not twice, and it stays in the blocked layout, which Sub leaves.
+    """
+    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT:
+        return op.HardSigmoid(x, alpha=float(a), beta=float(b))
+    return b - x if a == -1 else x * a + b
+
+
+def standardised(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor]:
+    """x̂ = (x − μ) / σ over `axes`, and 1 / σ
+
+    cpu, over the last axes: both are outputs of a LayerNormalization, one kernel for eight.
+    """
+    lengths = [length for length in (x.dims or ())[axes[0] :] if isinstance(length, int)]
+    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT and len(lengths) == x.rank - axes[0]:
+        ones = np.ones(lengths, np.float32)
+        x_hat, _, inverse = op.LayerNormalization(x, ones, outputs=3, axis=axes[0], epsilon=epsilon)
+        return x_hat, inverse
+    centred = x - op.ReduceMean(x, axes, keepdims=1)
+    inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
+    return centred * inverse, inverse
 
 
 def scaled_by_channel(dy: Tensor, scale: Tensor) -> Tensor:
@@ -53,3 +101,33 @@ def scaled_by_channel(dy: Tensor, scale: Tensor) -> Tensor:
     if dy.tape.profile == "cpu" and dy.rank == 4 and isinstance(channels, int) and dy.dtype == ir.DataType.FLOAT:
         return op.Conv(dy, op.Reshape(scale, [channels, 1, 1, 1]), group=channels)
     return dy * (op.Reshape(scale, [-1] + [1] * (dy.rank - 2)) if dy.rank > 2 else scale)
+
+
+def spread(dy: Tensor, lengths: list[int], strides: list[int]) -> Tensor | None:
+    """dy [N, C, `lengths`] with s − 1 zeros behind each number along each spatial axis, for a depthwise convolution
+
+    cpu: the nearest neighbours times a mask of zeros and ones, which stays in the blocked layout until there; with the
+    convolution 3x3 3.9 ms on 96 x 56 x 56, 5x5 1.5 ms on 144 x 28 x 28, where ConvTranspose takes 4.3 and 2.3, and
+    one thread for its columns. Elsewhere None: ConvTranspose.
+    """
+    if dy.tape.profile != "cpu" or dy.dtype != ir.DataType.FLOAT or len(lengths) != 2:
+        return None
+    first = np.zeros([1, 1, *(m * s for m, s in zip(lengths, strides, strict=True))], np.float32)
+    first[:, :, :: strides[0], :: strides[1]] = 1
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return op.Resize(dy, None, np.array([1, 1, *strides], np.float32), **nearest) * first
+
+
+def into_blocks(dx: Tensor, x: Tensor) -> Tensor:
+    """The gradient of x from a kernel that knows no blocked layout
+
+    cpu, where x comes from one that does: through a depthwise convolution by 1. Sum and Mul keep the layout only if all
+    their inputs have it, so one gradient without would draw all others out that join it on its way back through the
+    blocks of a residual net: 8 % of ResNet-50.
+    """
+    node, dims = x.value.producer(), x.dims
+    if dx.tape.profile != "cpu" or node is None or node.op_type not in _BLOCKED or dims is None or len(dims) != 4:
+        return dx
+    if dx.dtype != ir.DataType.FLOAT or not isinstance(dims[1], int) or dims[1] % BLOCK:
+        return dx
+    return op.Conv(dx, np.ones((dims[1], 1, 1, 1), np.float32), group=dims[1])

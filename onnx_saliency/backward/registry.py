@@ -66,6 +66,7 @@ class Call:
         dys: the gradients of its outputs, None for one that the score does not depend on.
         reached: all values that the walk wants the gradient of, where the node holds graphs of its own.
         policy: the walk's, for those graphs.
+        wrt: what the walk differentiates for.
         holds_back: whether a quantiser stops the gradient where it held the number back; a policy can switch it off.
     """
 
@@ -77,6 +78,7 @@ class Call:
         needed: Sequence[bool],
         reached: Container[ir.Value] = (),
         policy: Policy | None = None,
+        wrt: Sequence[ir.Value] = (),
     ) -> None:
         self.node = node
         self.op_type = node.op_type
@@ -85,6 +87,7 @@ class Call:
         self.needed = needed
         self.reached = reached
         self.policy = policy
+        self.wrt = wrt
         self.holds_back = True
 
     @property

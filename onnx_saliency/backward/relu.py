@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward.lowering import masked
+from onnx_saliency.backward.lowering import between
 from onnx_saliency.backward.registry import Call, Gradients, Policy, Rule, rule
 from onnx_saliency.backward.tensor import Tensor, op
 from onnx_saliency.graph.folding import constant
@@ -33,7 +33,7 @@ _SIGNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sum", "S
 @rule("Relu")
 def relu(n: Call, dy: Tensor) -> Tensor:
     """dx = dy · 1(y > 0), read from the output, so that a runtime can still fuse convolution and ReLU."""
-    return masked(dy, n.y > 0)
+    return between(dy, n.y, low=0.0)
 
 
 def _deconvnet(gradient: Rule) -> Rule:

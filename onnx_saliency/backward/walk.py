@@ -142,7 +142,7 @@ def backward(
             continue
         tape.scope = f"{node.name}/" if node.name else ""
         try:
-            gradients = _apply(node, tape, dys, path, policy)
+            gradients = _apply(node, tape, dys, path, policy, wrt)
         except NotDifferentiableError as error:
             refused.append(f"  {describe(node)}: {error}")
             continue
@@ -157,13 +157,18 @@ def backward(
 
 
 def _apply(
-    node: ir.Node, tape: Tape, dys: Sequence[Tensor | None], path: Path, policy: Policy
+    node: ir.Node,
+    tape: Tape,
+    dys: Sequence[Tensor | None],
+    path: Path,
+    policy: Policy,
+    wrt: Sequence[ir.Value],
 ) -> list[tuple[ir.Value, Tensor]]:
     """Run the rule of one node; return the gradients that the path needs, in the shapes of its inputs."""
     needed = [value in path.reached for value in node.inputs]
     function = _rule(node, policy)
     assert function is not None  # check_rules has seen every node
-    call = Call(node, tape, dys, needed, path.reached, policy)
+    call = Call(node, tape, dys, needed, path.reached, policy, wrt)
     dy = next(dy for dy in dys if dy is not None)
     result = function(call, dy)
     if isinstance(result, Mapping):

@@ -12,8 +12,11 @@ ROWS = [
     *test_activation.PIECEWISE,
     *test_activation.CLIPS,
     *test_activation.KINKS,
+    *test_activation.SMOOTH,
+    *test_activation.LARGE,
     *test_normalisation.BATCH,
     *test_normalisation.INSTANCE,
+    *test_normalisation.LAYER,
 ]
 
 
@@ -23,12 +26,14 @@ def test_gradient_for_the_cpu(row, variant):
 
 
 PICTURES = "(float[2,3,8,8] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,8,8] y)"
+LIMITS = "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>()"
 WRITTEN = {  # and an operator that the CPU's way has, and the portable one does not
-    "y = Relu(x)": "Cast",
-    "low = Constant<value = float {-1.0}>() high = Constant<value = float {1.0}>() y = Clip(x, low, high)": "Cast",
+    "y = Relu(x)": "HardSigmoid",
+    f"{LIMITS} y = Clip(x, low, high)": "HardSigmoid",
     "y = LeakyRelu<alpha = 0.1>(x)": "Clip",
     "y = BatchNormalization(x, s, b, m, v)": "Conv",
     "y = InstanceNormalization(x, s, b)": "Conv",
+    "y = Sigmoid(x)": "HardSigmoid",
 }
 
 
@@ -57,5 +62,77 @@ def test_the_smallest_numbers_are_above_zero():
         np.testing.assert_allclose(found, [1, 0.1, 1, 0.1, 0.1, 1, 0.1], rtol=1e-6, err_msg=profile)
 
 
+@pytest.mark.parametrize("limit", [6.0, 0.1, -1e-20, 3e38])
+def test_next_to_a_limit_is_inside_or_outside(limit):
+    """Limits far out, which cannot be made steep, are compared with."""
+    limit = np.float32(limit)
+    x = np.array([np.nextafter(limit, -np.inf), limit, np.nextafter(limit, np.inf), -np.inf, np.inf], np.float32)
+    if abs(limit) < 1e-10:
+        x[[0, 2]] = limit * np.array([1.5, 0.5], np.float32) - np.array([1e-29, -1e-29], np.float32)
+    feeds = {"x": x, "v0": np.full_like(x, 3)}
+    for clip, expected in (("x, limit", [0, 0, 3, 0, 3]), ("x, , limit", [3, 0, 0, 3, 0])):
+        body = f"limit = Constant<value = float {{{limit!s}}}>() y = Clip({clip})"
+        for profile in PROFILES:
+            model, _ = differentiate(parse("(float[N] x) => (float[N] y)", body), ["x"], np.float32, profile)
+            np.testing.assert_array_equal(run(model, feeds)["d_x"], expected, err_msg=f"{profile} {clip}")
+
+
 def test_the_profile_of_a_provider():
     assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (5, 8)])
+@pytest.mark.parametrize(
+    ("kernel", "attributes"),
+    [
+        ((3, 3), "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        ((3, 3), "strides = [2, 2], pads = [0, 0, 1, 1]"),
+        ((5, 5), "strides = [2, 2], pads = [2, 2, 2, 2]"),
+        ((3, 3), "strides = [3, 2], pads = [1, 0, 1, 1]"),
+        ((3, 2), "strides = [2, 1], dilations = [1, 2]"),
+        ((1, 1), "strides = [2, 2]"),
+    ],
+)
+def test_a_depthwise_convolution_that_steps(kernel, attributes, size):
+    """With stride 2 the CPU's way is a convolution, too, wherever the gradient reaches the last row and column."""
+    height, width = size
+    signature = f"(float[2,4,{height},{width}] x, float[4,1,{kernel[0]},{kernel[1]}] w) => (float[2,4,oh,ow] y)"
+    model = parse(signature, f"y = Conv<group = 4, {attributes}>(x, w)")
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, 4, *size)).astype(np.float32)}
+    feeds["w"] = rng.standard_normal((4, 1, *kernel)).astype(np.float32)
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    written = {profile: [node.op_type for node in made[profile].graph.node] for profile in PROFILES}
+    assert "ConvTranspose" in written["portable"]
+    if kernel == (3, 3) and "[1, 1, 1, 1]" in attributes:
+        assert "Resize" in written["cpu"]
+        assert "ConvTranspose" not in written["cpu"]
+
+
+STRIDED = "y = Conv<strides = [2, 2]>({0}, w)"
+BLOCKED = {  # whether the gradient goes through a convolution of one pixel
+    f"r = Relu(x) {STRIDED.format('r')}": True,
+    "r = Relu(x) y = GlobalAveragePool(r)": True,
+    "r = Relu(x) y = AveragePool<kernel_shape = [2, 2]>(r)": True,
+    f"r = Transpose<perm = [0, 1, 3, 2]>(x) {STRIDED.format('r')}": False,  # comes from no blocked kernel
+    STRIDED.format("x"): False,
+}
+
+
+@pytest.mark.parametrize("body", BLOCKED)
+def test_a_gradient_goes_back_into_blocks(body):
+    model = parse("(float[2,16,6,6] x, float[32,16,2,2] w) => (float[2,m,h,l] y)", body)
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, 16, 6, 6)).astype(np.float32)}
+    feeds["w"] = rng.standard_normal((32, 16, 2, 2)).astype(np.float32)
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
+    assert ("Conv" in written) == BLOCKED[body]

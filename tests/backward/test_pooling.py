@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from .harness import EVERY, FEW, NEWEST, Row, Variant, cases, check, distinct, normal
+from .harness import EVERY, FEW, NEWEST, Row, Variant, cases, check, differentiate, distinct, normal, parse, run
 
 
 def windows(size, kernel, strides, dilations, pads, ceil_mode):
@@ -188,3 +188,47 @@ def pools(draw):
 @given(pools(), st.sampled_from(["no", "batch", "all"]))
 def test_any_pool(row, shapes):
     check(row, Variant(NEWEST, shapes))
+
+
+SWITCHED = [  # kernel, strides, height, width
+    ((2, 2), (2, 2), 8, 6),
+    ((2, 2), (2, 2), 7, 9),
+    ((3, 3), (2, 2), 9, 7),
+    ((3, 3), (2, 2), 8, 10),
+    ((3, 3), (3, 3), 10, 9),
+    ((2, 3), (2, 3), 4, 9),
+    ((3, 2), (2, 2), 7, 6),
+]
+
+
+@pytest.mark.parametrize("batch", [2, "N"])
+@pytest.mark.parametrize(("kernel", "strides", "height", "width"), SWITCHED)
+def test_a_max_pool_without_indices(kernel, strides, height, width, batch):
+    """The switches of the CPU are those of MaxPool: of equal values the first, of which flat pictures have many."""
+    signature = f"(float[{batch},16,{height},{width}] x) => (float[{batch},16,oh,ow] y)"
+    model = parse(signature, f"y = MaxPool<kernel_shape = {list(kernel)}, strides = {list(strides)}>(x)")
+    rng = np.random.default_rng(0)
+    x = rng.integers(-1, 2, (2, 16, height, width)).astype(np.float32)
+    windows = [(length - k) // s + 1 for length, k, s in zip((height, width), kernel, strides, strict=True)]
+    feeds = {"x": x, "v0": rng.standard_normal((2, 16, *windows)).astype(np.float32)}
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in ("portable", "cpu")}
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in made}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-6)
+    assert "ScatterElements" not in {node.op_type for node in made["cpu"].graph.node}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]",
+        "kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1",
+        "kernel_shape = [2, 2], strides = [2, 2], dilations = [2, 2]",
+        "kernel_shape = [2, 2]",
+        "kernel_shape = [5, 5], strides = [2, 2]",
+        "kernel_shape = [1, 1], strides = [2, 2]",
+    ],
+)
+def test_other_max_pools_keep_their_indices(attributes):
+    model = parse("(float[2,16,8,8] x) => (float[2,16,h,w] y)", f"y = MaxPool<{attributes}>(x)")
+    operators = [node.op_type for node in differentiate(model, ["x"], np.float32, "cpu")[0].graph.node]
+    assert "ScatterElements" in operators

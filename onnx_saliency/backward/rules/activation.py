@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from onnx_saliency.backward.lowering import bent, masked
+from onnx_saliency.backward.lowering import bent, between, fraction
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -33,32 +33,27 @@ def prelu(n: Call, dy: Tensor) -> Gradients:
 def clip(n: Call, dy: Tensor) -> Gradients:
     """dx = dy where min < y < max; each limit receives what it held back"""
     low, high = n.optional(1), n.optional(2)
-    above = None if low is None else n.y > low
-    below = None if high is None else n.y < high
-    dlow = op.Where(above, 0.0, dy) if n.needs(1) else None
-    dhigh = op.Where(below, 0.0, dy) if n.needs(2) else None
-    if above is None or below is None:
-        inside = below if above is None else above
-        return dy if inside is None else masked(dy, inside), dlow, dhigh
-    return masked(dy, above & below), dlow, dhigh
+    dlow = op.Where(n.y > low, 0.0, dy) if low is not None and n.needs(1) else None
+    dhigh = op.Where(n.y < high, 0.0, dy) if high is not None and n.needs(2) else None
+    return between(dy, n.y, low, high), dlow, dhigh
 
 
 @rule("ThresholdedRelu")
 def thresholded_relu(n: Call, dy: Tensor) -> Gradients:
     """y = x where x > α, else 0: dx = dy where x > α"""
-    return masked(dy, n.x > n["alpha"])
+    return between(dy, n.x, low=n["alpha"])
 
 
 @rule("Shrink")
 def shrink(n: Call, dy: Tensor) -> Gradients:
     """y = x + β where x < −λ, x − β where x > λ, else 0: dx = dy where |x| > λ"""
-    return masked(dy, op.Abs(n.x) > n["lambd"])
+    return between(dy, op.Abs(n.x), low=n["lambd"])
 
 
 @rule("HardSigmoid")
 def hard_sigmoid(n: Call, dy: Tensor) -> Gradients:
     """y = clip(α x + β, 0, 1): dx = α dy where 0 < y < 1"""
-    return masked(dy * n["alpha"], (n.y > 0) & (n.y < 1))
+    return between(dy * n["alpha"], n.y, 0.0, 1.0)
 
 
 @rule("HardSwish")
@@ -93,13 +88,13 @@ def celu(n: Call, dy: Tensor) -> Gradients:
 @rule("Sigmoid")
 def sigmoid(n: Call, dy: Tensor) -> Gradients:
     """dx = dy y (1 − y)"""
-    return dy * n.y * (1 - n.y)
+    return dy * n.y * fraction(n.y, -1, 1)
 
 
 @rule("Tanh")
 def tanh(n: Call, dy: Tensor) -> Gradients:
     """dx = dy (1 − y²)"""
-    return dy * (1 - n.y * n.y)
+    return dy * fraction(n.y * n.y, -1, 1)
 
 
 @rule("Softplus")
@@ -116,9 +111,14 @@ def gelu(n: Call, dy: Tensor) -> Gradients:
         c, a = math.sqrt(2 / math.pi), 0.044715
         t = op.Tanh((x + x * x * x * a) * c)
         return dy * 0.5 * (1 + t + x * (1 - t * t) * (1 + x * x * (3 * a)) * c)
-    cdf = 0.5 * (1 + op.Erf(x * math.sqrt(0.5)))
-    pdf = op.Exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return dy * (cdf + x * pdf)
+    return gelu_gradient(dy, x, math.sqrt(0.5))
+
+
+def gelu_gradient(dy: Tensor, x: Tensor, c: float) -> Tensor:
+    """y = x (1 + erf u) / 2, u = c x: dx = dy ((1 + erf u) / 2 + u e^(−u²) / √π)"""
+    u = x * c
+    bell = op.Exp(math.log(1 / math.sqrt(math.pi)) - u * u)  # the factor in the exponent costs nothing
+    return dy * (fraction(op.Erf(u), 0.5, 0.5) + u * bell)
 
 
 @rule("Softsign")
@@ -131,8 +131,13 @@ def softsign(n: Call, dy: Tensor) -> Gradients:
 @rule("Swish")
 def swish(n: Call, dy: Tensor) -> Gradients:
     """y = x σ(α x): dx = dy (σ + α y (1 − σ))"""
-    gate = op.Sigmoid(n.x * n["alpha"])
-    return dy * (gate + n.y * (1 - gate) * n["alpha"])
+    alpha = n["alpha"]
+    return swish_gradient(dy, n.y if alpha == 1 else n.y * alpha, op.Sigmoid(n.x * alpha))
+
+
+def swish_gradient(dy: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    """dx = dy (σ + y (1 − σ)), y times α where x is"""
+    return dy * (gate + y * fraction(gate, -1, 1))
 
 
 @rule("Mish")

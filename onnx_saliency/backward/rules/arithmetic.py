@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from onnx_saliency.backward.registry import Call, Gradients, rule, zero
+from onnx_saliency.backward.rules.gates import gated
 from onnx_saliency.backward.tensor import Tensor, op
 
 # --- sums and products -------------------------------------------------------------------------
@@ -27,6 +28,9 @@ def sub(n: Call, dy: Tensor) -> Gradients:
 @rule("Mul", broadcasts=True)
 def mul(n: Call, dy: Tensor) -> Gradients:
     """da = dy b, db = dy a"""
+    whole = gated(n, dy)
+    if whole is not None:
+        return whole
     a, b = n.input(0), n.input(1)
     return dy * b, dy * a
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnx_saliency.backward.broadcasting import Dims, unbroadcast
+from onnx_saliency.backward.lowering import into_blocks, spread
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import crop
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
@@ -66,16 +67,33 @@ def _conv_input_gradient(n: Call, dy: Tensor) -> Tensor:
         return op.Conv(dy, mirrored, dilations=window.dilations, pads=outer, group=group)
     kept = {"strides": window.strides, "dilations": window.dilations, "group": group}
     lengths, made = _static(n.x, window), _static(n.y, window)
+    if lengths is not None and made is not None and w.dims is not None and w.dims[:2] == (group, 1):
+        apart = _depthwise_apart(dy, w, window, lengths, made)
+        if apart is not None:
+            return apart
     if lengths is not None and made is not None:
         # H = (H' − 1) s + d (k − 1) + 1 − pads + output_padding
         full = [(m - 1) * s + r + 1 for m, s, r in zip(made, window.strides, window.reach, strict=True)]
         rest = [h - f + b + e for h, f, b, e in zip(lengths, full, window.begins, window.ends, strict=True)]
-        return op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept)
+        return into_blocks(op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept), n.x)
     # Open H and W: all of it, room for the rows that no window reached, then cut to the size of x.
     room = [s - 1 for s in window.strides]
     whole = op.ConvTranspose(dy, w, **kept)
     padded = op.Pad(whole, [0] * (window.rank + 4) + room)
     return crop(padded, window.begins, n.x, window.axes)
+
+
+def _depthwise_apart(dy: Tensor, w: Tensor, window: Window, lengths: list[int], made: list[int]) -> Tensor | None:
+    """A stride undone by zeros between the entries of dy, then stride 1, where the runtime is quicker so."""
+    before = [r - b for r, b in zip(window.reach, window.begins, strict=True)]
+    after = [
+        h - m * s - o + r for h, m, s, o, r in zip(lengths, made, window.strides, before, window.reach, strict=True)
+    ]
+    apart = spread(dy, made, window.strides) if min(before + after) >= 0 else None
+    if apart is None:
+        return None
+    channels = w.dims[0] if w.dims is not None else None
+    return op.Conv(apart, _mirror(w, window), dilations=window.dilations, pads=before + after, group=channels)
 
 
 def _static(x: Tensor, window: Window) -> list[int] | None:

@@ -5,16 +5,9 @@ dx = (g − mean g − x̂ mean(g x̂)) / σ
 
 from __future__ import annotations
 
-from onnx_saliency.backward.lowering import scaled_by_channel
+from onnx_saliency.backward.lowering import scaled_by_channel, standardised
 from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
-
-
-def _standardise(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor]:
-    """Return x̂ and 1 / σ over `axes`."""
-    centred = x - op.ReduceMean(x, axes, keepdims=1)
-    inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
-    return centred * inverse, inverse
 
 
 def _backward(g: Tensor, x_hat: Tensor, inverse: Tensor, axes: list[int]) -> Tensor:
@@ -37,7 +30,7 @@ def batch_normalization(n: Call, dy: Tensor) -> Gradients:
 def instance_normalization(n: Call, dy: Tensor) -> Gradients:
     """x̂ over the positions of each channel, y = s x̂ + b"""
     axes = list(range(2, n.x.rank))
-    x_hat, inverse = _standardise(n.x, axes, n["epsilon"])
+    x_hat, inverse = standardised(n.x, axes, n["epsilon"])
     g = scaled_by_channel(dy, n.input(1))
     if not (n.needs(1) or n.needs(2)):
         return _backward(g, x_hat, inverse, axes)
@@ -54,7 +47,7 @@ def layer_normalization(n: Call, dy: Tensor) -> Gradients:
     if n.needs(1) or n.needs(2):
         raise NotDifferentiableError("its scale or bias depends on the image; only fixed ones are served")
     axes = list(range(n["axis"] % n.x.rank, n.x.rank))
-    x_hat, inverse = _standardise(n.x, axes, n["epsilon"])
+    x_hat, inverse = standardised(n.x, axes, n["epsilon"])
     return _backward(dy * n.input(1), x_hat, inverse, axes)
 
 

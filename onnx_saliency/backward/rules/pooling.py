@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnx_saliency.backward import switches
+from onnx_saliency.backward.lowering import into_blocks
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.reduction import count
 from onnx_saliency.backward.separable import apply_along, identity_along
@@ -16,6 +18,8 @@ def max_pool(n: Call, dy: Tensor) -> Gradients:
 
     MaxUnpool would overwrite where windows overlap; the indices count over the whole tensor.
     """
+    if switches.serves(n):
+        return switches.max_pool_gradient(n, dy)
     attributes = {name: n[name] for name in n.node.attributes if name != "storage_order"}
     _, indices = op.MaxPool(n.x, outputs=2, **attributes)
     zeros = op.Expand(0.0, op.Reshape(op.Size(n.x), [1]))
@@ -40,13 +44,13 @@ def average_pool(n: Call, dy: Tensor) -> Gradients:
         columns = op.Unsqueeze(identity_along(n.x, i + 2), [0, 3])  # [1, L, L, 1]: L pictures of one column
         pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[rank + i], 0], **along, **modes)
         dy = apply_along(op.Squeeze(pooled, [0, 3]), dy, i + 2, n.x.rank)
-    return dy
+    return into_blocks(dy, n.x)
 
 
 @rule("GlobalAveragePool")
 def global_average_pool(n: Call, dy: Tensor) -> Gradients:
     """dx = dy / number of positions"""
-    return op.Expand(dy / count(n.x, list(range(2, n.x.rank))), n.x.shape)
+    return into_blocks(op.Expand(dy / count(n.x, list(range(2, n.x.rank))), n.x.shape), n.x)
 
 
 @rule("GlobalMaxPool")
