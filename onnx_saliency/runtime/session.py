@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.errors import ModelError, ProviderError, ProviderWarning, RuntimeMissingError
+from onnx_saliency.errors import ModelError, OutOfMemoryError, ProviderError, ProviderWarning, RuntimeMissingError
+from onnx_saliency.runtime.bound import Bound
+from onnx_saliency.runtime.cuda import CudaOptions
 
 _SHORT_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 _DEFAULT = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -30,10 +32,12 @@ class Session:
         threads: threads within an operator; None leaves it to the runtime.
         optimise: whether the runtime may rewrite the graph before it runs it. It then starts later, runs faster and
             rounds otherwise: groups DequantizeLinear - F - QuantizeLinear may be computed in whole numbers.
+        cuda: how CUDA is used where the model runs on it.
 
     Raises:
         RuntimeMissingError: no ONNX Runtime is installed.
-        ProviderError: a provider that the installed runtime does not have, or threads below 1.
+        ProviderError: a provider that the installed runtime does not have, threads below 1, or a CUDA graph where the
+            model does not run on CUDA.
         ModelError: the runtime refuses the model.
 
     Warns:
@@ -47,9 +51,11 @@ class Session:
         providers: Sequence[str] | str | None = None,
         threads: int | None = None,
         optimise: bool = True,
+        cuda: CudaOptions | None = None,
     ) -> None:
         ort = import_runtime()
         wanted = _choose_providers(ort, providers)
+        cuda = cuda or CudaOptions()
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
@@ -58,8 +64,16 @@ class Session:
             options.intra_op_num_threads = threads
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.runtime = _build(ort, model, options, wanted)
+        if _usable(ort, wanted)[0] == "CPUExecutionProvider":
+            # A plan of all values is one block beside the arena's pieces of the first run: up to twice the memory.
+            options.enable_mem_pattern = False
+        self.runtime = _build(ort, model, options, wanted, cuda)
         self.providers: tuple[str, ...] = tuple(self.runtime.get_providers())
+        if cuda.graph and self.provider != "cuda":
+            raise ProviderError(
+                f"A CUDA graph was asked for, and the model runs on {self.providers[0]}. Leave it out, or run on CUDA."
+            )
+        self._bound: dict[Any, Bound] | None = {} if cuda.graph else None  # by what went in and is wanted
         self._warn_unused(wanted, asked=providers is not None)
         self.inputs: dict[str, Any] = {value.name: value for value in self.runtime.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(value.name for value in self.runtime.get_outputs())
@@ -68,6 +82,11 @@ class Session:
     def provider(self) -> str:
         """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
         return _short_name(self.providers[0])
+
+    @property
+    def device(self) -> str:
+        """Where its values lie, as the runtime calls it: "cuda" or "cpu"."""
+        return "cuda" if self.provider == "cuda" else "cpu"
 
     def dtype(self, name: str) -> np.dtype[Any] | None:
         """NumPy's type of input `name`, None for one that NumPy has no type of."""
@@ -79,13 +98,30 @@ class Session:
 
         Raises:
             ModelError: the runtime refuses these inputs, with its reason.
+            OutOfMemoryError: for want of memory.
         """
+        wanted = list(self.outputs if outputs is None else outputs)
         try:
-            result: list[np.ndarray] = self.runtime.run(None if outputs is None else list(outputs), dict(feeds))
+            if self._bound is not None:
+                return self._replay(feeds, wanted, self._bound)
+            result: list[np.ndarray] = self.runtime.run(wanted, dict(feeds))
         except Exception as error:  # the runtime's exceptions share no base class of their own
             shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise ModelError(f"ONNX Runtime cannot run the model on {shapes}: {reason(error)}") from error
+            raise refused(f"ONNX Runtime cannot run the model on {shapes}", error) from error
         return result
+
+    def bind(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Bound:
+        """Buffers on the device for inputs like these, for runs that copy nothing to the host and back."""
+        return Bound(self.runtime, self.device, feeds, outputs)
+
+    def _replay(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], bound: dict[Any, Bound]
+    ) -> list[np.ndarray]:
+        """Run through the CUDA graph of inputs like these, recorded the first time."""
+        like = tuple((name, array.dtype, array.shape) for name, array in feeds.items()), tuple(outputs)
+        if like not in bound:
+            bound[like] = Bound(self.runtime, self.device, feeds, outputs, graph=len(bound) + 1)
+        return bound[like].run(feeds)
 
     def _warn_unused(self, wanted: Sequence[str], *, asked: bool) -> None:
         unused = [name for name in wanted if name not in self.providers]
@@ -153,10 +189,11 @@ def _short_name(provider: str) -> str:
     return next((short for short, full in _SHORT_NAMES.items() if full == provider), provider)
 
 
-def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> Any:
+def _build(ort: ModuleType, model: Any, options: Any, providers: list[str], cuda: CudaOptions) -> Any:
     if "CUDAExecutionProvider" in providers and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")  # CUDA libraries that pip installed lie beside the package
-    usable = _usable(ort, providers)
+    given = {"CUDAExecutionProvider": cuda.as_provider_options()}
+    usable = [(name, given.get(name, {})) for name in _usable(ort, providers)]
     try:
         if not isinstance(model, ir.Model):
             source = model if isinstance(model, bytes) else os.fspath(model)
@@ -169,7 +206,14 @@ def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> A
             ir.save(model, path, external_data="model.data")
             return ort.InferenceSession(str(path), options, providers=usable)
     except Exception as error:  # the runtime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime refuses the model: {reason(error)}") from error
+        raise refused("ONNX Runtime refuses the model", error) from error
+
+
+def refused(what: str, error: Exception) -> ModelError:
+    """The error of what the runtime refuses; the runtime has no type for want of memory."""
+    why = reason(error)
+    about_memory = any(word in why.lower() for word in ("memory", "alloc"))
+    return (OutOfMemoryError if about_memory else ModelError)(f"{what}: {why}")
 
 
 def reason(error: Exception) -> str:
