@@ -81,7 +81,7 @@ class Session:
     @property
     def provider(self) -> str:
         """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
-        return _short_name(self.providers[0])
+        return short_name(self.providers[0])
 
     @property
     def device(self) -> str:
@@ -140,7 +140,7 @@ def first_provider(providers: Sequence[str] | str | None = None) -> str:
     Whether it works shows only when it is tried.
     """
     ort = import_runtime()
-    return _short_name(_usable(ort, _choose_providers(ort, providers))[0])
+    return short_name(_usable(ort, _choose_providers(ort, providers))[0])
 
 
 def fits_in_one_file(model: ir.Model) -> bool:
@@ -171,7 +171,7 @@ def _choose_providers(ort: ModuleType, providers: Sequence[str] | str | None) ->
     if providers is None:
         return [name for name in _DEFAULT if name in available]
     names = [providers] if isinstance(providers, str) else providers
-    wanted = [_SHORT_NAMES.get(name.lower(), name) for name in names]
+    wanted = [full_name(name) for name in names]
     unknown = [name for name in wanted if name not in ort.get_all_providers()]
     if unknown or not wanted:
         raise ProviderError(
@@ -185,7 +185,13 @@ def _usable(ort: ModuleType, providers: Sequence[str]) -> list[str]:
     return [name for name in providers if name in ort.get_available_providers()] or ["CPUExecutionProvider"]
 
 
-def _short_name(provider: str) -> str:
+def full_name(provider: str) -> str:
+    """The runtime's own name of a provider."""
+    return _SHORT_NAMES.get(provider.lower(), provider)
+
+
+def short_name(provider: str) -> str:
+    """`cuda`, `cpu`, or the runtime's own name."""
     return next((short for short, full in _SHORT_NAMES.items() if full == provider), provider)
 
 
