@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import warnings
@@ -73,7 +74,9 @@ class Session:
             raise ProviderError(
                 f"A CUDA graph was asked for, and the model runs on {self.providers[0]}. Leave it out, or run on CUDA."
             )
-        self._bound: dict[Any, Bound] | None = {} if cuda.graph else None  # by what went in and is wanted
+        self._records = cuda.graph
+        self._graphs = itertools.count(1)
+        self._bound: dict[Any, Bound] = {}  # by what went in and is wanted
         self._warn_unused(wanted, asked=providers is not None)
         self.inputs: dict[str, Any] = {value.name: value for value in self.runtime.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(value.name for value in self.runtime.get_outputs())
@@ -102,8 +105,8 @@ class Session:
         """
         wanted = list(self.outputs if outputs is None else outputs)
         try:
-            if self._bound is not None:
-                return self._replay(feeds, wanted, self._bound)
+            if self._records:
+                return self._replay(feeds, wanted)
             result: list[np.ndarray] = self.runtime.run(wanted, dict(feeds))
         except Exception as error:  # the runtime's exceptions share no base class of their own
             shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
@@ -111,17 +114,18 @@ class Session:
         return result
 
     def bind(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Bound:
-        """Buffers on the device for inputs like these, for runs that copy nothing to the host and back."""
-        return Bound(self.runtime, self.device, feeds, outputs)
+        """Buffers on the device for inputs like these, for runs that copy nothing to the host and back.
 
-    def _replay(
-        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], bound: dict[Any, Bound]
-    ) -> list[np.ndarray]:
+        The runtime's own exceptions are raised.
+        """
+        return Bound(self.runtime, self.device, feeds, outputs, next(self._graphs) if self._records else None)
+
+    def _replay(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """Run through the CUDA graph of inputs like these, recorded the first time."""
         like = tuple((name, array.dtype, array.shape) for name, array in feeds.items()), tuple(outputs)
-        if like not in bound:
-            bound[like] = Bound(self.runtime, self.device, feeds, outputs, graph=len(bound) + 1)
-        return bound[like].run(feeds)
+        if like not in self._bound:
+            self._bound[like] = self.bind(feeds, outputs)
+        return self._bound[like].run(feeds)
 
     def _warn_unused(self, wanted: Sequence[str], *, asked: bool) -> None:
         unused = [name for name in wanted if name not in self.providers]
