@@ -25,6 +25,7 @@ from onnx_saliency.errors import (
     MethodWarning,
     MetricError,
     ModelError,
+    OutOfMemoryError,
     OutputError,
     ProviderError,
     ProviderWarning,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         VarGrad,
     )
     from onnx_saliency.images import Labels, Preprocess, preset
+    from onnx_saliency.runtime import CudaOptions
     from onnx_saliency.vision import (
         ClassModel,
         Segmentation,
@@ -72,6 +74,7 @@ _LAZY = {
     "ChannelTop": "onnx_saliency.activations",
     "ClassModel": "onnx_saliency.vision",
     "Cosine": "onnx_saliency.exporter",
+    "CudaOptions": "onnx_saliency.runtime",
     "DeconvNet": "onnx_saliency.exporter.methods",
     "Explainer": "onnx_saliency.explain",
     "Explanation": "onnx_saliency.explain",
@@ -112,6 +115,7 @@ __all__ = [
     "ChannelTop",
     "ClassModel",
     "Cosine",
+    "CudaOptions",
     "DatasetError",
     "DeconvNet",
     "Explainer",
@@ -133,6 +137,7 @@ __all__ = [
     "MetricError",
     "ModelError",
     "Neuron",
+    "OutOfMemoryError",
     "OutputError",
     "Preprocess",
     "ProviderError",

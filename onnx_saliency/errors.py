@@ -15,6 +15,10 @@ class ModelError(SaliencyError):
     """The model cannot be read, is damaged, or is not a graph this package can explain."""
 
 
+class OutOfMemoryError(ModelError):
+    """Memory, or the limit set to it, does not suffice for a run; says what is needed where that is known."""
+
+
 class AmbiguousModelError(ModelError):
     """The image input or the score cannot be told apart; lists the candidates and the option to set."""
 

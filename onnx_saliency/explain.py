@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +28,8 @@ from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
-from onnx_saliency.runtime import Session, first_provider
+from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
+from onnx_saliency.runtime import memory_limit as parse_limit
 
 Targets = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
 
@@ -101,12 +103,18 @@ class Explainer:
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
-        batch_size: pictures a run, where the model leaves it open.
+        batch_size: pictures a run at most, where the model leaves it open; halved where memory does not suffice.
+        memory_limit: what this process may hold while the model runs, in bytes or as in "2GiB": runs of one and of two
+            images, at the first explanation, tell how many fit. Images that are given, pictures as they were read, and
+            results of earlier runs come on top. On CUDA it is the device's memory, which the runtime takes no more of,
+            and halving finds what fits.
         feeds: values of the model's other inputs, the same for every run.
         cache: whether the rewritten model is taken from disk, and kept there for the next time.
+        cuda: how CUDA is used where the model runs on it.
 
     Raises:
         ModelError: the model cannot be read, explained or run.
+        SaliencyError: a batch size or a memory limit that makes no sense.
         CacheError: the environment names no size for the folder of rewritten models.
         ImageError: a preprocessing that makes no sense.
         LabelError: the labels do not fit the model's classes.
@@ -131,8 +139,10 @@ class Explainer:
         score: Score = "logit",
         several: int | None = None,
         batch_size: int = 16,
+        memory_limit: int | str | None = None,
         feeds: Mapping[str, npt.ArrayLike] | None = None,
         cache: bool = True,
+        cuda: CudaOptions | None = None,
     ) -> None:
         if batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
@@ -154,13 +164,17 @@ class Explainer:
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
         self.layout = facts.layout
         self.batch = facts.batch
-        self.batch_size = facts.batch or batch_size
+        self._most = facts.batch or batch_size
+        self._limit = parse_limit(memory_limit)
+        self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
         self.classes = facts.classes
         self._targets_from = facts.width
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
-        self.session = Session(rewritten.model, providers=providers, threads=threads)
+        if self._limit is not None:
+            cuda = replace(cuda or CudaOptions(), memory_limit=self._limit)
+        self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
         self.feeds = other_inputs(self.session, {self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
 
@@ -181,6 +195,17 @@ class Explainer:
     def provider(self) -> str:
         """The execution provider that really runs the model."""
         return self.session.provider
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures a run: what was asked for or the model is fixed to, and fewer where memory does not suffice.
+
+        Raises:
+            OutOfMemoryError: the memory limit is too small for one picture.
+        """
+        height, width = self.size
+        sides = {"N": 1, "C": self._dims[self.layout.index("C")] or 3, "H": height, "W": width}
+        return self._fitting(tuple(sides[axis] for axis in self.layout[1:]))
 
     def label(self, index: int) -> str:
         """The name of a class, its number where no names are known."""
@@ -212,6 +237,7 @@ class Explainer:
             ImageError: a picture that cannot be read, or an array of another shape than the network's.
             TargetError: a class that the model does not have, or another number of targets than images.
             ModelError: the runtime refuses the images, or the network makes NaN of one.
+            OutOfMemoryError: memory, or the limit set to it, does not suffice for one image.
         """
         pictures: tuple[Picture, ...] = ()
         placements: tuple[Placement, ...] = ()
@@ -221,9 +247,9 @@ class Explainer:
             array, pictures, placements = self.prepare(images)
         targets = self._targets(target, len(array))
         others = self._classes(against, len(array)) if against is not None else np.full(len(array), _PREDICTED)
-        batches = [slice(start, start + self.batch_size) for start in range(0, len(array), self.batch_size)]
-        parts = [self._run(array[batch], targets[batch], others[batch]) for batch in batches]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        batches = Batches(len(array), self._fitting(array.shape[1:]), fixed=self.batch is not None)
+        parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
         rows = np.repeat(np.arange(len(array)), self.several or 1)
         _check_finite(
             found[SALIENCY], found[LOGITS][rows], [pictures[row].name if pictures else str(row) for row in rows]
@@ -231,7 +257,7 @@ class Explainer:
         values, gap = found.get(self.method.result), found.get(GAP)
         return Explanation(
             saliency=found[SALIENCY],
-            gradient=None if values is None else values.astype(np.float32),
+            gradient=None if values is None else values.astype(np.float32, copy=False),
             logits=found[LOGITS][rows].astype(np.float32),
             target=found[CHOSEN],
             score=found[VALUE].astype(np.float32),
@@ -280,13 +306,31 @@ class Explainer:
         """
         self._targets(target, 1)
 
+    def _fitting(self, shape: tuple[int, ...]) -> int:
+        """How many images of this shape are run at once; measured on the first shape, and told from it for others."""
+        if self._limit is None or self.provider != "cpu":
+            return self._most
+        if self._memory is None:
+
+            def run(count: int) -> object:
+                array = np.ones((count, *shape), self._dtype)  # zeros would take no memory
+                return array, self._run(array, self._targets(None, count), np.full(count, _PREDICTED))
+
+            least, fixed = self.batch or 1, self.batch is not None
+            self._memory = math.prod(shape), RunMemory.measure(run, self._limit, least, fixed=fixed)
+        size, memory = self._memory
+        return memory.largest_batch(self._limit, self._most, math.prod(shape) / size)
+
     def _run(
         self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
     ) -> dict[str, npt.NDArray[Any]]:
         """Run one batch; a model of a fixed batch gets its last one filled up with copies."""
         count = len(array)
-        fill = [*range(count), *[0] * ((self.batch or count) - count)]
-        feeds = {**self.feeds, self.input: array[fill], TARGET: targets[fill], AGAINST: others[fill]}
+        given = {self.input: array, TARGET: targets, AGAINST: others}
+        if self.batch is not None and count < self.batch:
+            fill = [*range(count), *[0] * (self.batch - count)]
+            given = {name: values[fill] for name, values in given.items()}
+        feeds = {**self.feeds, **given}
         wanted = (LOGITS, CHOSEN, VALUE, SALIENCY, self.method.result, GAP)
         outputs = [name for name in wanted if name in self.session.outputs]
         results = self.session.run(feeds, outputs)

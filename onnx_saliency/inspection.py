@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -18,12 +18,16 @@ from onnx_saliency.backward import (
     is_smooth,
     is_straight_through,
     nodes_on,
+    profile_for,
 )
 from onnx_saliency.errors import ExportError, ModelError
-from onnx_saliency.exporter import build_explained, read_metadata
+from onnx_saliency.exporter import Options, build_explained, read_metadata
+from onnx_saliency.exporter.exporter import explain_loaded
 from onnx_saliency.exporter.layers import layers_between
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
+from onnx_saliency.graph.shapes import infer_shapes
+from onnx_saliency.runtime.kernels import Placement, place
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Inspection:
         rectifiers, smooth: how many activations deconvnet and guided change, and how many keep their derivative.
         straight_through: how many nodes between image and score round, and are differentiated as if they did not.
         refusal: why the model cannot be explained, None if it can.
+        placements: which nodes of the explained model each provider has kernels for, of providers that were asked for.
     """
 
     model: str
@@ -80,6 +85,7 @@ class Inspection:
     smooth: int
     straight_through: int = 0
     refusal: str | None = None
+    placements: tuple[Placement, ...] = ()
 
     @property
     def explainable(self) -> bool:
@@ -118,18 +124,32 @@ class Inspection:
             yield operator.name, str(operator.nodes), str(operator.on_path), rule
 
 
-def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, output: str | None = None) -> Inspection:
+def inspect_model(
+    model: str | os.PathLike[str],
+    *,
+    input: str | None = None,
+    output: str | None = None,
+    providers: Sequence[str] = (),
+) -> Inspection:
     """Find input, score and operators of a classifier; nothing is run.
+
+    Args:
+        model: path of an ONNX file.
+        input: name of the image input, where several could be it.
+        output: name of the class output, where several could be it.
+        providers: "cuda" or "cpu", for which the explained model is written, and looked through for nodes that the
+            provider has no kernel for.
 
     Raises:
         ModelError: the file cannot be read, or is no image classifier.
+        ProviderError: a provider whose kernels are not known.
     """
     original = load(model)
     opset = original.opset_imports.get("", 0)
     classifier = find_classifier(normalise(original, expand=is_expanded), input=input, output=output)
     graph, image = classifier.model.graph, classifier.image
     assert image.shape is not None  # an image input has four axes
-    return Inspection(
+    found = Inspection(
         model=os.fspath(model),
         input=image.name or "",
         layout=classifier.layout,
@@ -149,6 +169,16 @@ def inspect_model(model: str | os.PathLike[str], *, input: str | None = None, ou
         straight_through=sum(is_straight_through(node) for node in _path(classifier)),
         refusal=_refusal(classifier, original),  # last: it writes into the graph
     )
+    if found.refusal is not None:
+        return found
+    return replace(found, placements=tuple(_placement(model, provider, input, output) for provider in providers))
+
+
+def _placement(model: str | os.PathLike[str], provider: str, input: str | None, output: str | None) -> Placement:
+    """Write the explained model as `Explainer` does for this provider."""
+    explained = explain_loaded(load(model), Options(profile=profile_for(provider)), input=input, output=output).model
+    infer_shapes(explained)
+    return place(explained, provider)
 
 
 def _preprocess(classifier: Classifier) -> str | None:

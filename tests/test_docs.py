@@ -124,6 +124,27 @@ def test_bench_prints_the_cost_of_a_step(folder: Path) -> None:
     assert row.startswith("| net | 1 | 1 |")
 
 
+def test_memory_of_a_gradient_beside_what_it_must_keep(folder: Path) -> None:
+    written = page(folder, "memory")
+    command = [sys.executable, ROOT / "tools" / "memory.py", folder / "net.onnx", "--batch", "4"]
+    subprocess.run([*command, "--markdown", written], check=True, capture_output=True)
+    row = next(line for line in written.read_text("utf-8").splitlines() if line.startswith("| net | 4 |"))
+    forward, rest, kept, gradient, rest_too, ratio, _ = map(float, row.strip("| ").split(" | ")[2:])
+    assert 0 < kept < gradient
+    assert rest <= forward < gradient
+    assert rest_too <= gradient
+    assert ratio == pytest.approx(gradient / (forward + kept), rel=0.1)  # of rounded figures
+
+
+def test_bench_on_a_gpu_says_that_there_is_none(folder: Path) -> None:
+    """Everything else of it runs where there is one."""
+    command = [sys.executable, ROOT / "tools" / "bench_gpu.py", folder / "net.onnx"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("CUDA cannot be used here: onnxruntime runs on CPUExecutionProvider.")
+
+
 def test_every_picture_shown_exists() -> None:
     for path in DOCS:
         for target in re.findall(r"!?\[[^\]]*\]\(([^)#]+)\)", path.read_text("utf-8")):

@@ -77,7 +77,7 @@ class Cell:
         """What the table shows."""
         if self.median is None or self.ratio is None:
             return f"refused: {str(self.refused).split(':')[0]}"
-        if self.engine == BASE:
+        if self.engine.endswith(BASE):
             return f"{self.median:.1f}"
         digits = 2 if self.ratio < 100 else 0
         ratio, low, high = (f"{figure:.{digits}f}" for figure in (self.ratio, self.low, self.high))
@@ -100,10 +100,20 @@ class Cell:
 
 
 class Setting:
-    """All engines on one net, each in its process, and what they did."""
+    """All engines on one net, each in its process, and what they did.
 
-    def __init__(self, net: str, task: Task, engines: list[str]) -> None:
-        self.task = task
+    Args:
+        net: its name.
+        task: what all engines are given.
+        engines: their names.
+        base: the one that the others' times are divided by.
+        different: an error of a gradient, relative to ours, that is another gradient's.
+    """
+
+    def __init__(
+        self, net: str, task: Task, engines: Sequence[str], base: str = BASE, different: float = DIFFERENT
+    ) -> None:
+        self.task, self.base, self.different = task, base, different
         self.cells = {engine: Cell(net, task.shape[0], task.threads, engine) for engine in engines}
         self.workers: dict[str, Worker] = {}
 
@@ -121,7 +131,7 @@ class Setting:
             for engine, peak in self.ask("peak"):
                 self.cells[engine].peak = peak
             self.compare({engine: gradient for engine, gradient in self.ask("gradient") if gradient is not None})
-        base = self.cells[BASE]
+        base = self.cells[self.base]
         for cell in self.cells.values():
             if cell.refused is None and base.refused is not None:
                 cell.refused = f"no forward pass: {base.refused}"
@@ -153,7 +163,7 @@ class Setting:
         for engine, gradient in gradients.items():
             cell = self.cells[engine]
             cell.error = float(np.linalg.norm(gradient - ours) / np.linalg.norm(ours))
-            if not cell.error < DIFFERENT:
+            if not cell.error < self.different:
                 cell.refused = f"another gradient, by {cell.error:.0e}"
 
 
@@ -162,23 +172,30 @@ class Setting:
 
 def markdown(cells: list[Cell], engines: list[str], about: str) -> str:
     """The tables for the docs: times, then memory."""
-    rows: dict[tuple[str, int, int], dict[str, Cell]] = {}
-    for cell in cells:
-        rows.setdefault((cell.net, cell.batch, cell.threads), {})[cell.engine] = cell
+    rows = by_setting(cells)
     times = [[*key, *(row[engine].time() for engine in engines)] for key, row in rows.items()]
     memory = [[*key, *(row[engine].memory() for engine in engines)] for key, row in rows.items()]
     columns = ("net", "batch", "threads", *engines)
     legend = "Milliseconds; beside the forward pass, the ratio to it and its quartiles, run by run:"
-    return f"{about}.\n\n{legend}\n\n{_table(columns, times)}\nPeak memory, MiB:\n\n{_table(columns, memory)}"
+    return f"{about}.\n\n{legend}\n\n{table(columns, times)}\nPeak memory, MiB:\n\n{table(columns, memory)}"
 
 
-def _table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+def by_setting(cells: Sequence[Cell]) -> dict[tuple[str, int, int], dict[str, Cell]]:
+    """What the engines did, by net, batch and threads."""
+    rows: dict[tuple[str, int, int], dict[str, Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.net, cell.batch, cell.threads), {})[cell.engine] = cell
+    return rows
+
+
+def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Rows in Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def conditions(engines: list[str], runs: int) -> str:
-    """Versions, machine and number of runs, in a line."""
+def conditions(engines: Sequence[str] = ()) -> str:
+    """Versions and machine, in a line."""
     packages = ["onnxruntime", *(name for engine in engines for name in ENGINES[engine].packages)]
     known = importlib.metadata.packages_distributions()
     names = dict.fromkeys(known[root][0] for root in (name.split(".")[0] for name in packages) if root in known)
@@ -186,7 +203,7 @@ def conditions(engines: list[str], runs: int) -> str:
     account = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", account.read_text()) if account.exists() else None
     machine = model.group(1) if model else platform.machine()
-    return f"{versions}; {machine}, {os.cpu_count()} cores; medians of {runs} runs in turn"
+    return f"{versions}; {machine}, {os.cpu_count()} cores"
 
 
 def absent(engine: str) -> str | None:
@@ -217,7 +234,7 @@ def main(
     chosen = [name for name in ENGINES if name in (BASE, OURS, *engine)]
     missing = {name: f"no {package}" for name in chosen if (package := absent(name)) is not None}
     engines = [name for name in chosen if name not in missing]
-    about = conditions(engines, runs)
+    about = f"{conditions(engines)}; medians of {runs} runs in turn"
     cells: list[Cell] = []
     console.print(about)
     for name, reason in missing.items():

@@ -16,12 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import onnxruntime
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from onnx_saliency.exporter import Options, explain_model
+from onnx_saliency.runtime import CudaOptions, Session
 
 Array = npt.NDArray[Any]
 
 MASKS = 1000  # of RISE, DIANNA's own number
 SAMPLE = 16  # masks that are run
+IN_FLOAT = ("ScatterElements",)  # many values may meet in one sum, which not every provider has in half precision
 KEPT = 0.1  # share of a picture that a mask leaves; left to itself DIANNA tries nine, for 900 forward passes more
 
 
@@ -85,9 +91,6 @@ def forward(task: Task) -> Built:
 
 def onnx_saliency(task: Task) -> Built:
     """This project."""
-    from onnx_saliency.exporter import Options, explain_model
-    from onnx_saliency.runtime import Session
-
     explained = explain_model(task.path, Options(profile="cpu"))  # as Explainer writes it
     session = Session(explained.model, providers=["cpu"], threads=task.threads)
     feeds: dict[str, Array] = {task.image: task.images(), "target": np.zeros(task.shape[0], np.int64)}
@@ -147,6 +150,36 @@ def rise(task: Task) -> Built:
     return Built(run, scale=task.shape[0] * MASKS / SAMPLE)
 
 
+def cuda(task: Task, options: CudaOptions, *, explained: bool = True, bound: bool = True, half: bool = False) -> Built:
+    """The gradient, or the scores alone, on CUDA.
+
+    Args:
+        task: what all engines are given.
+        options: how CUDA is used.
+        explained: False runs the model as it is.
+        bound: whether inputs and outputs stay on the device; else they are copied there and back.
+        half: whether all of it is computed in half precision; inputs and outputs stay float32.
+    """
+    source = onnx.load(task.path)
+    model = ir.to_proto(explain_model(source, Options(profile="cuda")).model) if explained else source
+    if half:
+        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT])
+    session = Session(model.SerializeToString(), providers=["cuda"], cuda=options)
+    if session.provider != "cuda":
+        raise RuntimeError(f"CUDA cannot be used here; the model would run on {session.providers[0]}")
+    feeds: dict[str, Array] = {task.image: task.images()}
+    if not explained:
+        outputs = list(session.outputs)
+    else:
+        feeds["target"], outputs = np.zeros(task.shape[0], np.int64), ["saliency"]
+
+    def gradient() -> Array:
+        return session.run(feeds, ["input_gradient"])[0]
+
+    run = session.bind(feeds, outputs).step if bound else lambda: session.run(feeds, outputs)
+    return Built(run, gradient if explained else None)
+
+
 TORCH = ("torch", "onnx2torch", "captum.attr")
 ENGINES = {
     "forward": Engine(forward),
@@ -155,4 +188,14 @@ ENGINES = {
     "torch.compile": Engine(partial(captum, compiled=True), TORCH),
     "jax": Engine(jax, ("jax",)),
     "rise": Engine(rise, ("dianna.methods.rise_image",), shows_memory=False),
+}
+
+
+CUDA = {  # of tools/bench_gpu.py; what a process holds says nothing of the device
+    "cuda/forward": Engine(partial(cuda, options=CudaOptions(), explained=False), shows_memory=False),
+    "cuda/gradient": Engine(partial(cuda, options=CudaOptions()), shows_memory=False),
+    "cuda/copied": Engine(partial(cuda, options=CudaOptions(), bound=False), shows_memory=False),
+    "cuda/tf32": Engine(partial(cuda, options=CudaOptions(tf32=True)), shows_memory=False),
+    "cuda/fp16": Engine(partial(cuda, options=CudaOptions(), half=True), shows_memory=False),
+    "cuda/graph": Engine(partial(cuda, options=CudaOptions(graph=True)), shows_memory=False),
 }

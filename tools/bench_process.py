@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench_engines import ENGINES, Built, Task
+from bench_engines import CUDA, ENGINES, Built, Task
 
 TURN = 0.2  # seconds: a turn of a quick net is many passes, since the first one after the others' turns finds no caches
 REST = 0.1  # seconds after a turn: ONNX Runtime's threads spin for 30 ms before they sleep, in the next engine's way
@@ -47,7 +47,7 @@ class Refusal:
 def serve(connection: Connection, engine: str, task: Task) -> None:
     """Build the engine, say so, then answer "turn", "gradient" and "peak" until the other end closes."""
     try:
-        kind = ENGINES[engine]
+        kind = {**ENGINES, **CUDA}[engine]
         kind.load()
         before = memory("VmRSS")
         built = kind.build(task)

@@ -49,7 +49,8 @@ def explain(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run, at most.")] = 16,
+    memory_limit: options.MemoryLimit = None,
     no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
@@ -83,6 +84,7 @@ def explain(
         providers=provider,
         threads=threads,
         batch_size=batch_size,
+        memory_limit=memory_limit,
         feeds=options.feeds(feed),
         cache=not no_cache,
     )
@@ -102,6 +104,8 @@ def explain(
     if explainer.layer:
         note(f"{chosen.name}: the layer is {explainer.layer}")
     note(f"running on {explainer.provider}")
+    if memory_limit is not None:
+        note(f"pictures a run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
 
     failed = []
     for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):

@@ -74,6 +74,15 @@ Providers = Annotated[
     typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES",
+        help="What this process may hold, such as 2GiB; on CUDA, what it may take of the device. Pictures a run follow "
+        "from it.",
+        show_default=False,
+    ),
+]
 
 Feeds = Annotated[
     list[str] | None,

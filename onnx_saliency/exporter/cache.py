@@ -8,7 +8,6 @@ What the disk refuses is no error: without an entry, a model is rewritten.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from onnx_saliency.errors import CacheError
+from onnx_saliency.runtime.memory import parse_bytes
 
 FOLDER, LIMIT = "ONNX_SALIENCY_CACHE", "ONNX_SALIENCY_CACHE_LIMIT"
 """Environment variables: the folder, and the bytes it may take, such as 500M or 2G; 0 keeps nothing."""
 
 _DEFAULT_LIMIT = "2G"
 _SUFFIX = ".rewritten"
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,9 @@ def user_cache() -> Cache | None:
     """
     folder = os.environ.get(FOLDER) or user_cache_path("onnx-saliency", appauthor=False)
     text = os.environ.get(LIMIT) or _DEFAULT_LIMIT
-    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), flags=re.IGNORECASE | re.ASCII)
-    if number is None:
+    limit = parse_bytes(text)
+    if limit is None:
         raise CacheError(f"{LIMIT} is a number of bytes, such as 500M or 2G, not {text!r}.")
-    limit = int(float(number[1]) * _UNITS[number[2].upper()])
     return Cache(Path(folder), limit) if limit else None
 
 

@@ -1,6 +1,17 @@
-"""ONNX Runtime sessions: providers, threads, errors. Knows nothing of what a model is for."""
+"""ONNX Runtime sessions: providers, threads, memory, errors. Knows nothing of what a model is for."""
 
+from onnx_saliency.runtime.cuda import CudaOptions
 from onnx_saliency.runtime.iteration import Iteration
+from onnx_saliency.runtime.memory import Batches, RunMemory, memory_limit
 from onnx_saliency.runtime.session import Session, first_provider, fits_in_one_file
 
-__all__ = ["Iteration", "Session", "first_provider", "fits_in_one_file"]
+__all__ = [
+    "Batches",
+    "CudaOptions",
+    "Iteration",
+    "RunMemory",
+    "Session",
+    "first_provider",
+    "fits_in_one_file",
+    "memory_limit",
+]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnx_saliency.errors import ModelError
-from onnx_saliency.runtime.session import Session, import_runtime, reason
+from onnx_saliency.runtime.bound import place
+from onnx_saliency.runtime.session import Session, refused
 
 
 class Iteration:
@@ -23,7 +23,7 @@ class Iteration:
         prefix: of the outputs.
 
     Raises:
-        ModelError: the device has no room for these values.
+        OutOfMemoryError: the device has no room for these values.
     """
 
     def __init__(
@@ -34,12 +34,13 @@ class Iteration:
         prefix: str = "next/",
     ) -> None:
         self.session = session
-        self._device = "cuda" if session.provider == "cuda" else "cpu"
         try:
-            self._constants = {name: self._place(value) for name, value in constants.items()}
-            first, second = ({name: self._place(value) for name, value in states.items()} for _ in range(2))
+            self._constants = {name: place(value, self.session.device) for name, value in constants.items()}
+            first, second = (
+                {name: place(value, self.session.device) for name, value in states.items()} for _ in range(2)
+            )
         except Exception as error:  # the runtime's exceptions share no base class of their own
-            raise ModelError(f"ONNX Runtime cannot take the values of the step: {reason(error)}") from error
+            raise refused("ONNX Runtime cannot take the values of the step", error) from error
         self._buffers = [first, second]
         self._turns = [self._bind(first, second, prefix), self._bind(second, first, prefix)]
         self.steps = 0
@@ -48,7 +49,8 @@ class Iteration:
         """Run the model once.
 
         Raises:
-            ModelError: the runtime refuses these inputs or fails, for want of memory for example.
+            ModelError: the runtime refuses these inputs, or fails.
+            OutOfMemoryError: for want of memory.
         """
         self._run(self._turns[self.steps % 2])
         self.steps += 1
@@ -65,7 +67,7 @@ class Iteration:
         """
         binding = self._bind(self._buffers[self.steps % 2], {}, "")
         for name in names:
-            binding.bind_output(name, self._device)
+            binding.bind_output(name, self.session.device)
         self._run(binding)
         values: list[np.ndarray] = binding.copy_outputs_to_cpu()
         return values
@@ -74,11 +76,7 @@ class Iteration:
         try:
             self.session.runtime.run_with_iobinding(binding)
         except Exception as error:  # as above
-            raise ModelError(f"ONNX Runtime cannot run the step: {reason(error)}") from error
-
-    def _place(self, value: np.ndarray) -> Any:
-        # On the CPU the runtime works in the array's own memory: each buffer needs its own, and the caller keeps his.
-        return import_runtime().OrtValue.ortvalue_from_numpy(np.array(value, order="C"), self._device, 0)
+            raise refused("ONNX Runtime cannot run the step", error) from error
 
     def _bind(self, taken: Mapping[str, Any], given: Mapping[str, Any], prefix: str) -> Any:
         binding = self.session.runtime.io_binding()

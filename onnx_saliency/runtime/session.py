@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import warnings
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.errors import ModelError, ProviderError, ProviderWarning, RuntimeMissingError
+from onnx_saliency.errors import ModelError, OutOfMemoryError, ProviderError, ProviderWarning, RuntimeMissingError
+from onnx_saliency.runtime.bound import Bound
+from onnx_saliency.runtime.cuda import CudaOptions
 
 _SHORT_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 _DEFAULT = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -30,10 +33,12 @@ class Session:
         threads: threads within an operator; None leaves it to the runtime.
         optimise: whether the runtime may rewrite the graph before it runs it. It then starts later, runs faster and
             rounds otherwise: groups DequantizeLinear - F - QuantizeLinear may be computed in whole numbers.
+        cuda: how CUDA is used where the model runs on it.
 
     Raises:
         RuntimeMissingError: no ONNX Runtime is installed.
-        ProviderError: a provider that the installed runtime does not have, or threads below 1.
+        ProviderError: a provider that the installed runtime does not have, threads below 1, or a CUDA graph where the
+            model does not run on CUDA.
         ModelError: the runtime refuses the model.
 
     Warns:
@@ -47,9 +52,11 @@ class Session:
         providers: Sequence[str] | str | None = None,
         threads: int | None = None,
         optimise: bool = True,
+        cuda: CudaOptions | None = None,
     ) -> None:
         ort = import_runtime()
         wanted = _choose_providers(ort, providers)
+        cuda = cuda or CudaOptions()
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
@@ -58,8 +65,18 @@ class Session:
             options.intra_op_num_threads = threads
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.runtime = _build(ort, model, options, wanted)
+        if _usable(ort, wanted)[0] == "CPUExecutionProvider":
+            # A plan of all values is one block beside the arena's pieces of the first run: up to twice the memory.
+            options.enable_mem_pattern = False
+        self.runtime = _build(ort, model, options, wanted, cuda)
         self.providers: tuple[str, ...] = tuple(self.runtime.get_providers())
+        if cuda.graph and self.provider != "cuda":
+            raise ProviderError(
+                f"A CUDA graph was asked for, and the model runs on {self.providers[0]}. Leave it out, or run on CUDA."
+            )
+        self._records = cuda.graph
+        self._graphs = itertools.count(1)
+        self._bound: dict[Any, Bound] = {}  # by what went in and is wanted
         self._warn_unused(wanted, asked=providers is not None)
         self.inputs: dict[str, Any] = {value.name: value for value in self.runtime.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(value.name for value in self.runtime.get_outputs())
@@ -67,7 +84,12 @@ class Session:
     @property
     def provider(self) -> str:
         """The provider that really runs the model, as "cuda", "cpu" or the runtime's own name."""
-        return _short_name(self.providers[0])
+        return short_name(self.providers[0])
+
+    @property
+    def device(self) -> str:
+        """Where its values lie, as the runtime calls it: "cuda" or "cpu"."""
+        return "cuda" if self.provider == "cuda" else "cpu"
 
     def dtype(self, name: str) -> np.dtype[Any] | None:
         """NumPy's type of input `name`, None for one that NumPy has no type of."""
@@ -79,13 +101,31 @@ class Session:
 
         Raises:
             ModelError: the runtime refuses these inputs, with its reason.
+            OutOfMemoryError: for want of memory.
         """
+        wanted = list(self.outputs if outputs is None else outputs)
         try:
-            result: list[np.ndarray] = self.runtime.run(None if outputs is None else list(outputs), dict(feeds))
+            if self._records:
+                return self._replay(feeds, wanted)
+            result: list[np.ndarray] = self.runtime.run(wanted, dict(feeds))
         except Exception as error:  # the runtime's exceptions share no base class of their own
             shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise ModelError(f"ONNX Runtime cannot run the model on {shapes}: {reason(error)}") from error
+            raise refused(f"ONNX Runtime cannot run the model on {shapes}", error) from error
         return result
+
+    def bind(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Bound:
+        """Buffers on the device for inputs like these, for runs that copy nothing to the host and back.
+
+        The runtime's own exceptions are raised.
+        """
+        return Bound(self.runtime, self.device, feeds, outputs, next(self._graphs) if self._records else None)
+
+    def _replay(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """Run through the CUDA graph of inputs like these, recorded the first time."""
+        like = tuple((name, array.dtype, array.shape) for name, array in feeds.items()), tuple(outputs)
+        if like not in self._bound:
+            self._bound[like] = self.bind(feeds, outputs)
+        return self._bound[like].run(feeds)
 
     def _warn_unused(self, wanted: Sequence[str], *, asked: bool) -> None:
         unused = [name for name in wanted if name not in self.providers]
@@ -104,7 +144,7 @@ def first_provider(providers: Sequence[str] | str | None = None) -> str:
     Whether it works shows only when it is tried.
     """
     ort = import_runtime()
-    return _short_name(_usable(ort, _choose_providers(ort, providers))[0])
+    return short_name(_usable(ort, _choose_providers(ort, providers))[0])
 
 
 def fits_in_one_file(model: ir.Model) -> bool:
@@ -135,7 +175,7 @@ def _choose_providers(ort: ModuleType, providers: Sequence[str] | str | None) ->
     if providers is None:
         return [name for name in _DEFAULT if name in available]
     names = [providers] if isinstance(providers, str) else providers
-    wanted = [_SHORT_NAMES.get(name.lower(), name) for name in names]
+    wanted = [full_name(name) for name in names]
     unknown = [name for name in wanted if name not in ort.get_all_providers()]
     if unknown or not wanted:
         raise ProviderError(
@@ -149,14 +189,21 @@ def _usable(ort: ModuleType, providers: Sequence[str]) -> list[str]:
     return [name for name in providers if name in ort.get_available_providers()] or ["CPUExecutionProvider"]
 
 
-def _short_name(provider: str) -> str:
+def full_name(provider: str) -> str:
+    """The runtime's own name of a provider."""
+    return _SHORT_NAMES.get(provider.lower(), provider)
+
+
+def short_name(provider: str) -> str:
+    """`cuda`, `cpu`, or the runtime's own name."""
     return next((short for short, full in _SHORT_NAMES.items() if full == provider), provider)
 
 
-def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> Any:
+def _build(ort: ModuleType, model: Any, options: Any, providers: list[str], cuda: CudaOptions) -> Any:
     if "CUDAExecutionProvider" in providers and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")  # CUDA libraries that pip installed lie beside the package
-    usable = _usable(ort, providers)
+    given = {"CUDAExecutionProvider": cuda.as_provider_options()}
+    usable = [(name, given.get(name, {})) for name in _usable(ort, providers)]
     try:
         if not isinstance(model, ir.Model):
             source = model if isinstance(model, bytes) else os.fspath(model)
@@ -169,7 +216,14 @@ def _build(ort: ModuleType, model: Any, options: Any, providers: list[str]) -> A
             ir.save(model, path, external_data="model.data")
             return ort.InferenceSession(str(path), options, providers=usable)
     except Exception as error:  # the runtime's exceptions share no base class of their own
-        raise ModelError(f"ONNX Runtime refuses the model: {reason(error)}") from error
+        raise refused("ONNX Runtime refuses the model", error) from error
+
+
+def refused(what: str, error: Exception) -> ModelError:
+    """The error of what the runtime refuses; the runtime has no type for want of memory."""
+    why = reason(error)
+    about_memory = any(word in why.lower() for word in ("memory", "alloc"))
+    return (OutOfMemoryError if about_memory else ModelError)(f"{what}: {why}")
 
 
 def reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
 from onnx_saliency.images.choice import choose_labels
-from onnx_saliency.runtime import Iteration, Session, first_provider
+from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
 from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
@@ -231,26 +231,24 @@ class _Ascent:
         """
         parts: list[_Part] = []
         keys = _keys(targets)
-        done, batch = 0, batch if fixed else min(batch, len(targets))
-        asked = batch
-        while done < len(targets) and not (parts and parts[-1].interrupted):
-            chunk = slice(done, done + batch)
-            count = len(targets[chunk])
-            try:
-                part = self._batch(targets[chunk], keys[chunk], batch if fixed else count, done)
-            except ModelError as error:
-                if fixed or count == 1 or not _is_about_memory(error):
-                    raise
-                batch = count // 2
-                continue
-            except KeyboardInterrupt:
-                if not parts:
-                    raise
-                break
-            parts.append(part)
-            done += count
-        if batch < asked:
-            self.notes.append(f"Memory did not suffice for {asked} images at once; {batch} were made at once.")
+        batches = Batches(len(targets), batch, fixed=fixed)
+        asked = batches.batch
+
+        def make(chunk: slice) -> _Part:
+            width = batch if fixed else chunk.stop - chunk.start
+            return self._batch(targets[chunk], keys[chunk], width, chunk.start)
+
+        try:
+            for part in batches.run(make):
+                parts.append(part)
+                if part.interrupted:
+                    break
+        except KeyboardInterrupt:
+            if not parts:
+                raise
+        done = sum(len(part.image) for part in parts)
+        if batches.batch < asked:
+            self.notes.append(f"Memory did not suffice for {asked} images at once; {batches.batch} were made at once.")
         if done < len(targets):
             self.notes.append(f"Interrupted before {len(targets) - done} of {len(targets)} images were begun.")
         self.notes += [note for part in parts for note in part.notes]
@@ -356,11 +354,6 @@ def _keys(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _listed(targets: Sequence[int] | npt.NDArray[np.int64]) -> str:
     return ", ".join(map(str, targets))
-
-
-def _is_about_memory(error: ModelError) -> bool:
-    """The runtime has no type for it."""
-    return any(word in str(error).lower() for word in ("memory", "alloc"))
 
 
 def _targets(

@@ -103,6 +103,35 @@ def test_inspect_an_explained_model(net, command):
     assert "already an explained one" in ran.out
 
 
+def test_inspect_placement(net, command):
+    ran = command("inspect", net, "--providers", "cuda", "--providers", "cpu")
+    assert ran.code == 0
+    assert re.search(
+        r"(\d+) of \1 nodes of the explained model on cuda, by the kernels of onnxruntime-gpu 1\.", ran.out
+    )
+    assert re.search(r"(\d+) of \1 nodes of the explained model on cpu", ran.out)
+
+
+def test_inspect_names_nodes_that_go_elsewhere(tmp_path, command):
+    body = (
+        "c = ConvTranspose<pads = [0, 0, 1, 1]>(image, u) p = GlobalAveragePool(c) f = Flatten(p) logits = Gemm(f, g)"
+    )
+    path = tmp_path / "up.onnx"
+    onnx.save(graph(body, u=(3, 4, 3, 3), g=(4, 5)), path)
+    placement = command("inspect", path, "--providers", "cuda", "--json").json["placements"][0]
+    assert [operator for operator, _, _ in placement["elsewhere"]] == ["ConvTranspose"]
+    name = placement["elsewhere"][0][1]
+    assert (
+        f"not on cuda: ConvTranspose {name}, pads [0, 0, 1, 1]" in command("inspect", path, "--providers", "cuda").out
+    )
+
+
+def test_inspect_a_provider_without_a_list(net, command):
+    ran = command("inspect", net, "--providers", "tensorrt")
+    assert ran.code == 2
+    assert "No list of the kernels of 'tensorrt' is kept" in ran.err
+
+
 def test_inspect_prints_names_as_they_are(tmp_path, command):
     """Square brackets are markup to the printer, and names of values are anybody's."""
     model = small()

@@ -11,7 +11,16 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, array, close, graph, ru
 
 import onnx_saliency as xs
 from onnx_saliency.embedded import default_model
-from onnx_saliency.errors import ImageError, LabelError, LayerError, ModelError, OutputError, RecipeError, TargetError
+from onnx_saliency.errors import (
+    ImageError,
+    LabelError,
+    LayerError,
+    ModelError,
+    OutOfMemoryError,
+    OutputError,
+    RecipeError,
+    TargetError,
+)
 from onnx_saliency.exporter import read_metadata
 from onnx_saliency.exporter.ascent import MODERN, PAPER
 from onnx_saliency.runtime import Iteration, Session
@@ -314,12 +323,12 @@ def test_an_interruption_before_anything_was_made(monkeypatch):
 # --- memory -------------------------------------------------------------------------------------
 
 
-def narrow(monkeypatch, limit, message="Failed to allocate memory for requested buffer of size 1"):
+def narrow(monkeypatch, limit, kind=OutOfMemoryError, message="full"):
     step = Iteration.step
 
     def limited(self):
         if len(self.read("parameters")) > limit:
-            raise ModelError(message)
+            raise kind(message)
         step(self)
 
     monkeypatch.setattr(Iteration, "step", limited)
@@ -347,12 +356,12 @@ def test_notes_of_a_batch_that_is_made_again_are_made_once(monkeypatch):
 
 def test_memory_that_does_not_suffice_for_one_image(monkeypatch):
     narrow(monkeypatch, 0)
-    with pytest.raises(ModelError, match="allocate memory"):
+    with pytest.raises(OutOfMemoryError, match="full"):
         make()
 
 
 def test_other_failures_are_not_tried_again(monkeypatch):
-    narrow(monkeypatch, 1, "Non-zero status code returned while running Conv")
+    narrow(monkeypatch, 1, ModelError, "Non-zero status code returned while running Conv")
     with pytest.raises(ModelError, match="running Conv"):
         make()
 
