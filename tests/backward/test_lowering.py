@@ -52,6 +52,36 @@ def test_the_same_numbers_in_every_profile(body):
     assert WRITTEN[body] not in written["portable"][1:]
 
 
+STRIDED = [
+    ("[3, 3]", "[0, 0, 1, 1]", "[2, 2]", (7, 8), (3, 4)),
+    ("[5, 3]", "[1, 2, 3, 0]", "[3, 2]", (10, 9), (4, 5)),
+    ("[2, 2]", "[0, 1, 1, 0]", "[2, 2]", (8, 8), (4, 4)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "pads", "strides", "size", "made"), STRIDED)
+def test_transposed_convolutions_for_cuda_cut_both_ends_alike(kernel, pads, strides, size, made):
+    height, width = (int(length) for length in kernel.strip("[]").split(","))
+    signature = (
+        f"(float[2,3,{size[0]},{size[1]}] x, float[4,3,{height},{width}] w) => (float[2,4,{made[0]},{made[1]}] y)"
+    )
+    body = f"y = Conv<kernel_shape = {kernel}, pads = {pads}, strides = {strides}>(x, w)"
+    rng = np.random.default_rng(0)
+    shapes = {"x": (2, 3, *size), "w": (4, 3, height, width), "v0": (2, 4, *made)}
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    models = {
+        profile: differentiate(parse(signature, body), ["x"], np.float32, profile)[0]
+        for profile in ("portable", "cuda")
+    }
+    found = {profile: run(model, feeds)["d_x"] for profile, model in models.items()}
+    assert found["portable"].shape == (2, 3, *size)
+    np.testing.assert_allclose(found["cuda"], found["portable"], rtol=1e-5, atol=1e-5)
+    for profile, alike in (("portable", False), ("cuda", True)):
+        (node,) = (node for node in models[profile].graph.node if node.op_type == "ConvTranspose")
+        (cut,) = (list(each.ints) for each in node.attribute if each.name == "pads")
+        assert (cut[:2] == cut[2:]) is alike
+
+
 def test_the_smallest_numbers_are_above_zero():
     """A step is made of numbers by a factor; none of the normal ones may be too small for it."""
     model = parse("(float[N] x) => (float[N] y)", "y = LeakyRelu<alpha = 0.1>(x)")

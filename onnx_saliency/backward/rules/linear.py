@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnx_saliency.backward.broadcasting import Dims, unbroadcast
-from onnx_saliency.backward.lowering import into_blocks, spread
+from onnx_saliency.backward.lowering import into_blocks, spread, transposed_pads
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import crop
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
@@ -74,8 +74,12 @@ def _conv_input_gradient(n: Call, dy: Tensor) -> Tensor:
     if lengths is not None and made is not None:
         # H = (H' − 1) s + d (k − 1) + 1 − pads + output_padding
         full = [(m - 1) * s + r + 1 for m, s, r in zip(made, window.strides, window.reach, strict=True)]
-        rest = [h - f + b + e for h, f, b, e in zip(lengths, full, window.begins, window.ends, strict=True)]
-        return into_blocks(op.ConvTranspose(dy, w, pads=window.pads, output_padding=rest, **kept), n.x)
+        begins, ends = transposed_pads(dy, window.begins, window.ends)
+        rest = [max(0, h - f + b + e) for h, f, b, e in zip(lengths, full, window.begins, ends, strict=True)]
+        dx = op.ConvTranspose(dy, w, pads=begins + ends, output_padding=rest, **kept)
+        if (begins, ends) != (window.begins, window.ends):
+            dx = crop(dx, [b - done for b, done in zip(window.begins, begins, strict=True)], n.x, window.axes)
+        return into_blocks(dx, n.x)
     # Open H and W: all of it, room for the rows that no window reached, then cut to the size of x.
     room = [s - 1 for s in window.strides]
     whole = op.ConvTranspose(dy, w, **kept)
