@@ -19,10 +19,10 @@ from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
+from nets import find_nets
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transfer import find_nets
 
 from onnx_saliency.evaluation.contenders import ITERATIONS, grab_cut
 from onnx_saliency.evaluation.datasets import open_dataset
@@ -93,7 +93,7 @@ def main(
     halves: Annotated[int, typer.Option(min=0, help="Pictures whose mask at half size is compared.")] = 0,
 ) -> None:
     """Print both for each recipe."""
-    (chosen,) = (each for each in find_nets(data) if each.name == net)
+    (chosen,) = find_nets(data, [net])
     examples = draw_examples(open_dataset(data), halves or count)
     pictures = [read_picture(example.image) for example in examples]
     for recipe in SEGMENT_RECIPES.values():

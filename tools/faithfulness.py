@@ -8,27 +8,32 @@ What was measured of a net is kept in the folder `--out`, and a second run goes 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from methods import renew
-from rich.console import Console
-from rich.progress import Progress
-from transfer import find_nets
+from nets import Net, find_nets, measure_each
 
 import onnx_saliency as xs
 from onnx_saliency.cli.contest import METHODS
 from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
 from onnx_saliency.evaluation.faithfulness import METRICS, Case, find_protocol, measure_faithfulness
 from onnx_saliency.evaluation.localise import draw_examples
-from onnx_saliency.report import write_json
 from onnx_saliency.report.faithfulness import ALIKE, CENTRE, COLUMNS, RANDOM, as_json, cells
 
 
 def measure(
-    net: Any, data: Path, count: int, protocol: str, methods: list[str], threads: int | None, progress: Progress
+    net: Net,
+    show: Callable[..., None],
+    *,
+    data: Path,
+    count: int,
+    protocol: str,
+    methods: list[str],
+    threads: int | None,
 ) -> dict[str, Any]:
     """The table of one net, as JSON."""
     explainers = {
@@ -37,11 +42,10 @@ def measure(
     first = next(iter(explainers.values()))
     dataset = draw_examples(resolve_labels(open_dataset(data), first.classes or 0, offset=net.offset), count)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in dataset]
-    task = progress.add_task(net.name, total=len(cases))
     result = measure_faithfulness(
-        explainers, cases, find_protocol(protocol), progress=lambda done: progress.update(task, completed=done)
+        explainers, cases, find_protocol(protocol), progress=lambda done: show(completed=done, total=len(cases))
     )
-    return {"net": net.name, "pictures": len(result), **as_json(result)}
+    return {"pictures": len(result), **as_json(result)}
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
@@ -80,14 +84,8 @@ def main(
     pages: Annotated[Path | None, typer.Option("--markdown", help="A page with the marks of the table.")] = None,
 ) -> None:
     """Measure nets that are not measured yet, and print the table of all."""
-    out.mkdir(parents=True, exist_ok=True)
-    nets = [each for each in find_nets(data) if not net or each.name in net]
-    with Progress(console=Console(stderr=True)) as progress:
-        for each in nets:
-            if not (out / f"{each.name}.json").exists():
-                chosen = method or list(METHODS)
-                write_json(out / f"{each.name}.json", measure(each, data, count, protocol, chosen, threads, progress))
-    found = [json.loads((out / f"{each.name}.json").read_text(encoding="utf-8")) for each in nets]
+    how = {"count": count, "protocol": protocol, "methods": method or list(METHODS), "threads": threads}
+    found = measure_each(find_nets(data, net), out, partial(measure, data=data, **how))
     table = markdown(found)
     print(table)
     if pages is not None:

@@ -8,31 +8,30 @@ What was measured of a net is kept in the folder `--out`, and a second run goes 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from methods import renew
-from rich.console import Console
-from rich.progress import Progress
-from transfer import find_nets
+from nets import Net, find_nets, measure_each
 
 from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
 from onnx_saliency.evaluation.localise import draw_examples, measure_localisation
-from onnx_saliency.report import write_json
 from onnx_saliency.report.localisation import COLUMNS, MAP_COLUMNS, as_json, cells, map_cells
 from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 
 
-def measure(net: Any, data: Path, count: int | None, threads: int | None, progress: Progress) -> dict[str, Any]:
+def measure(
+    net: Net, show: Callable[..., None], *, data: Path, count: int | None, threads: int | None
+) -> dict[str, Any]:
     """The table of one net, as JSON."""
     segmenters = [Segmenter(net.path, recipe, preprocess=net.preprocess, threads=threads) for recipe in SEGMENT_RECIPES]
     dataset = resolve_labels(open_dataset(data), segmenters[0].explainer.classes or 0, offset=net.offset)
     dataset = dataset if count is None else draw_examples(dataset, count)
-    task = progress.add_task(net.name, total=len(dataset))
-    result = measure_localisation(segmenters, dataset, progress=lambda done: progress.update(task, completed=done))
-    return {"net": net.name, "pictures": len(dataset), **as_json(result, BEST.name)}
+    result = measure_localisation(segmenters, dataset, progress=lambda done: show(completed=done, total=len(dataset)))
+    return {"pictures": len(dataset), **as_json(result, BEST.name)}
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
@@ -63,13 +62,7 @@ def main(
     pages: Annotated[Path | None, typer.Option("--markdown", help="A page with the marks of the table.")] = None,
 ) -> None:
     """Measure nets that are not measured yet, and print the table of all."""
-    out.mkdir(parents=True, exist_ok=True)
-    nets = [each for each in find_nets(data) if not net or each.name in net]
-    with Progress(console=Console(stderr=True)) as progress:
-        for each in nets:
-            if not (out / f"{each.name}.json").exists():
-                write_json(out / f"{each.name}.json", measure(each, data, count, threads, progress))
-    found = [json.loads((out / f"{each.name}.json").read_text(encoding="utf-8")) for each in nets]
+    found = measure_each(find_nets(data, net), out, partial(measure, data=data, count=count, threads=threads))
     table = markdown(found)
     print(table)
     if pages is not None:

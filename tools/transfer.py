@@ -11,8 +11,6 @@ picture, prepared as each other net prepares pictures, has the class among that 
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
+from nets import Net, find_nets
 from PIL import Image
 from rich.console import Console
 
@@ -29,26 +28,7 @@ from onnx_saliency.exporter.ascent import find_recipe
 from onnx_saliency.report import contact_sheet, write_image, write_json, write_text
 from onnx_saliency.report.sheet import Tile
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "models"))
-
 BEST = 5
-
-
-@dataclass(frozen=True)
-class Net:
-    """An ImageNet classifier of the data folder.
-
-    Attributes:
-        name: its file's.
-        path: its file.
-        preprocess: how it wants its pictures.
-        offset: the number of its first class; 1 where class 0 is background.
-    """
-
-    name: str
-    path: Path
-    preprocess: xs.Preprocess
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -75,18 +55,6 @@ class Row:
     def mean(self) -> float:
         """Mean transfer to the other nets."""
         return float(np.mean(list(self.transfer.values())))
-
-
-def find_nets(data: Path) -> list[Net]:
-    """The float ImageNet models of a data folder."""
-    from pictures import NAMES, preprocess_of
-
-    described = json.loads((data / "models" / "models.json").read_text(encoding="utf-8"))
-    names = [name for name in NAMES if described[name]["size"] != 32]
-    return [
-        Net(name, data / "models" / f"{name}.onnx", preprocess_of(described[name]), described[name]["label_offset"])
-        for name in names
-    ]
 
 
 class Judges:

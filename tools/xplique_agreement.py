@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from methods import renew
-from transfer import Net, find_nets
+from nets import Net, find_nets
 
 import onnx_saliency as xs
 from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
@@ -88,9 +88,7 @@ def main(
 ) -> None:
     """Measure both and print the table."""
     lines = ["| net | map | | ours | Xplique | apart | ties alike |", "|---|---|---|---:|---:|---:|---:|"]
-    for each in find_nets(data):
-        if net and each.name not in net:
-            continue
+    for each in find_nets(data, net):
         for i, (name, mode, ours, theirs, of_ranks) in enumerate(measure_both(each, data, count)):
             shown = f"{ours:.4f} | {theirs:.4f} | {abs(ours - theirs):.1e} | {abs(ours - of_ranks):.1e}"
             lines.append(f"| {each.name if i == 0 else ''} | {name} | {mode} | {shown} |")
