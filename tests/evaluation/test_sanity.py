@@ -17,6 +17,7 @@ from onnx_saliency.evaluation import bootstrap_difference, bootstrap_mean
 from onnx_saliency.evaluation.sanity import (
     MEASURES,
     Forgetful,
+    Traits,
     Verdict,
     check_sanity,
     compare,
@@ -320,11 +321,12 @@ def test_ssim_of_maps_smaller_than_its_window():
 
 def test_all_measures(pair):
     signed = (pair[0] - 0.7, pair[1] - 0.7)
-    found = compare(*pair, signed)
+    traits = [tuple(map(Traits, two)) for two in (pair, signed)]
+    found = compare(*traits[0], traits[1])
     assert tuple(found) == tuple(
         measure(*two) for two in (pair, signed) for measure in (spearman, ssim, hog_correlation)
     )
-    assert all(math.isnan(value) for value in compare(*pair)[3:])
+    assert all(math.isnan(value) for value in compare(*traits[0])[3:])
 
 
 # --- the checks -----------------------------------------------------------------------------------
@@ -370,8 +372,10 @@ def test_every_number_again(batch):
     ]:
         after = xs.Explainer(state, cache=False).explain(batch, trained.target)
         for i, row in enumerate(rows):
-            both = trained.gradient[i].sum(axis=0), after.gradient[i].sum(axis=0)
-            np.testing.assert_allclose(row, compare(trained.saliency[i], after.saliency[i], both), atol=2e-3)
+            plain = trained.saliency[i], after.saliency[i]
+            signed = trained.gradient[i].sum(axis=0), after.gradient[i].sum(axis=0)
+            expected = [measure(*two) for two in (plain, signed) for measure in (spearman, ssim, hog_correlation)]
+            np.testing.assert_allclose(row, expected, atol=2e-3)
     assert not np.isnan(checked.cascading).any()
     assert np.isnan(found.find("gradcam").cascading[..., 3:]).all()  # it has no sign
     np.testing.assert_allclose(checked.shown[0], trained.saliency[0], rtol=1e-3, atol=1e-5)

@@ -6,6 +6,7 @@ from onnx_saliency.evaluation.sanity.result import Checked, Sanity
 from onnx_saliency.evaluation.sanity.similarity import (
     MEASURES,
     Similarity,
+    Traits,
     compare,
     hog_correlation,
     spearman,
@@ -25,6 +26,7 @@ __all__ = [
     "Sanity",
     "Similarity",
     "Stage",
+    "Traits",
     "Verdict",
     "Weight",
     "check_sanity",

@@ -12,9 +12,10 @@ import onnx
 import onnx_ir as ir
 
 from onnx_saliency.errors import ImageError, MetricError
+from onnx_saliency.evaluation.arrays import as_map
 from onnx_saliency.evaluation.sanity.randomisation import STAGES, Forgetful
 from onnx_saliency.evaluation.sanity.result import Checked, Sanity
-from onnx_saliency.evaluation.sanity.similarity import compare
+from onnx_saliency.evaluation.sanity.similarity import Traits, compare
 from onnx_saliency.evaluation.sanity.verdict import THRESHOLD
 from onnx_saliency.explain import Explainer, with_settings
 from onnx_saliency.exporter import Method, find_method
@@ -31,10 +32,10 @@ METHODS = ("gradient", "guided", "deconvnet")
 
 @dataclass(frozen=True)
 class _Maps:
-    """float64 (N, H, W), as explained, and with sign; None of methods without one."""
+    """One an image: as explained, and with sign; None of methods without one."""
 
-    values: Floats
-    signed: Floats | None
+    values: list[Traits]
+    signed: list[Traits] | None
 
     def likeness(self, others: _Maps) -> Floats:
         """All measures of each picture's two maps, (N, measures)."""
@@ -113,11 +114,11 @@ def check_sanity(
     def likeness(found: list[_Maps]) -> list[Floats]:
         return [before.likeness(after) for before, after in zip(reference, found, strict=True)]
 
-    shown, cascading = [[each.values[0] for each in reference]], []
+    shown, cascading = [[each.values[0].values for each in reference]], []
     for count in depth:
         found = maps(forgetful.cascading(count))
         cascading.append(likeness(found))
-        shown.append([each.values[0] for each in found])
+        shown.append([each.values[0].values for each in found])
     alone = [likeness(maps(forgetful.independent(count - 1))) for count in depth if independent]
     shuffled = likeness(maps(whole, _shuffle(array, trained.layout, seed)))
     unknown = [np.full(rows.shape, np.nan) for rows in shuffled]
@@ -187,8 +188,12 @@ def _explain(
         found = explainer.explain(images, targets)
         channels = 1 if explainer.layout == "NCHW" else 3
         signed = None if found.gradient is None else found.gradient.sum(axis=channels, dtype=np.float64)
-        return _Maps(found.saliency.astype(np.float64), signed)
+        return _Maps(_traits(found.saliency), None if signed is None else _traits(signed))
     values = np.asarray(mapper(ir.to_proto(graph), images, targets), np.float64)
     if values.ndim != 3 or len(values) != len(images):
         raise MetricError(f"a method returns a map (H, W) an image, ({len(images)}, H, W); found {values.shape}")
-    return _Maps(values, None)
+    return _Maps(_traits(values), None)
+
+
+def _traits(maps: npt.NDArray[np.floating[Any]]) -> list[Traits]:
+    return [Traits(as_map(values)) for values in maps]

@@ -6,7 +6,8 @@ which says nothing. None depends on the unit that a map is in.
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,16 +40,43 @@ class Similarity(NamedTuple):
 MEASURES = Similarity._fields
 
 
-def compare(first: Floats, second: Floats, signed: tuple[Floats, Floats] | None = None) -> Similarity:
-    """Take all measures of two maps (H, W), and of their signed twins; NaN without them.
+@dataclass(frozen=True, eq=False)
+class Traits:
+    """What is compared of a map (H, W), each made when it is first asked for: one map is compared with many."""
 
-    Raises:
-        MetricError: not two maps of one shape, or not finite.
-    """
-    values = (spearman(first, second), ssim(first, second), hog_correlation(first, second))
+    values: Floats
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether all values are one."""
+        return bool(self.values.min() == self.values.max())
+
+    @cached_property
+    def ranks(self) -> Floats:
+        """Of the pixels, (H W); of those of one value the mean rank."""
+        ranks: Floats = stats.rankdata(self.values)
+        return ranks
+
+    @cached_property
+    def shown(self) -> Floats:
+        """The map as it is shown, (H, W), 0..1, or -1..1 with its sign: what Adebayo et al. compare."""
+        low = max(float(self.values.min()), 0.0)
+        size = np.abs(self.values - low)
+        largest = float(np.quantile(size, _SHOWN)) or float(size.max())
+        return np.clip((self.values - low) / largest, -1.0, 1.0)
+
+    @cached_property
+    def gradients(self) -> Floats:
+        """`oriented_gradients` of the map as it is shown."""
+        return oriented_gradients(self.shown)
+
+
+def compare(first: Traits, second: Traits, signed: tuple[Traits, Traits] | None = None) -> Similarity:
+    """Take all measures of two maps of one shape, and of their signed twins; NaN without them."""
+    values = (_spearman(first, second), _ssim(first, second), _hog_correlation(first, second))
     if signed is None:
         return Similarity(*values, np.nan, np.nan, np.nan)
-    return Similarity(*values, spearman(*signed), ssim(*signed), hog_correlation(*signed))
+    return Similarity(*values, _spearman(*signed), _ssim(*signed), _hog_correlation(*signed))
 
 
 def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
@@ -59,8 +87,7 @@ def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
     Source: Spearman 1904, "The Proof and Measurement of Association between Two Things".
     """
-    a, b = _pair(first, second)
-    return _pearson(stats.rankdata(a), stats.rankdata(b))
+    return _spearman(*_pair(first, second))
 
 
 def ssim(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
@@ -75,18 +102,7 @@ def ssim(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
     Source: Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity", section III-B.
     """
-    a, b = _pair(first, second)
-    rim = int(_TRUNCATE * _SIGMA + 0.5)
-    if min(a.shape) <= 2 * rim or _is_constant(a) or _is_constant(b):
-        return np.nan
-    span = 2.0 if min(a.min(), b.min()) < 0 else 1.0
-    x, y = _shown(a), _shown(b)
-    mean = partial(ndimage.gaussian_filter, sigma=_SIGMA, truncate=_TRUNCATE)
-    mx, my = mean(x), mean(y)
-    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    c1, c2 = (_K1 * span) ** 2, (_K2 * span) ** 2
-    local = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return float(local[rim:-rim, rim:-rim].mean())
+    return _ssim(*_pair(first, second))
 
 
 def hog_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
@@ -97,10 +113,29 @@ def hog_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
     Source: Adebayo et al. 2018, section 3; Dalal & Triggs 2005, "Histograms of Oriented Gradients for Human Detection".
     """
-    a, b = _pair(first, second)
-    if _is_constant(a) or _is_constant(b):
+    return _hog_correlation(*_pair(first, second))
+
+
+def _spearman(a: Traits, b: Traits) -> float:
+    return _pearson(a.ranks, b.ranks)
+
+
+def _ssim(a: Traits, b: Traits) -> float:
+    rim = int(_TRUNCATE * _SIGMA + 0.5)
+    if min(a.values.shape) <= 2 * rim or a.is_constant or b.is_constant:
         return np.nan
-    return _pearson(oriented_gradients(_shown(a)), oriented_gradients(_shown(b)))
+    span = 2.0 if min(a.values.min(), b.values.min()) < 0 else 1.0
+    x, y = a.shown, b.shown
+    mean = partial(ndimage.gaussian_filter, sigma=_SIGMA, truncate=_TRUNCATE)
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = (_K1 * span) ** 2, (_K2 * span) ** 2
+    local = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return float(local[rim:-rim, rim:-rim].mean())
+
+
+def _hog_correlation(a: Traits, b: Traits) -> float:
+    return np.nan if a.is_constant or b.is_constant else _pearson(a.gradients, b.gradients)
 
 
 def oriented_gradients(values: Floats, cell: int | None = None) -> Floats:
@@ -135,22 +170,11 @@ def _unit(blocks: Floats) -> Floats:
     return blocks / lengths
 
 
-def _shown(values: Floats) -> Floats:
-    """To 0..1, or with its sign to -1..1: the maps that Adebayo et al. compare are those that they show."""
-    low = max(float(values.min()), 0.0)
-    largest = float(np.quantile(np.abs(values - low), _SHOWN)) or float(np.abs(values - low).max())
-    return np.clip((values - low) / largest, -1.0, 1.0)
-
-
-def _pair(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Floats, Floats]:
+def _pair(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Traits, Traits]:
     a, b = as_map(first), as_map(second)
     if a.shape != b.shape:
         raise MetricError(f"maps of one picture are compared; found {a.shape} and {b.shape}")
-    return a, b
-
-
-def _is_constant(values: Floats) -> bool:
-    return bool(values.min() == values.max())
+    return Traits(a), Traits(b)
 
 
 def _pearson(a: Floats, b: Floats) -> float:
