@@ -1,10 +1,11 @@
 """`evaluate sanity`: a verdict per method, every picture's numbers, a page, and what is refused."""
 
 import csv
+import inspect
 
 import pytest
 
-from onnx_saliency.evaluation.sanity import MEASURES, check_sanity
+from onnx_saliency.evaluation.sanity import MEASURES, STAGES, THRESHOLD, check_sanity
 
 
 def test_what_is_left(net, picture, tmp_path, command):
@@ -30,6 +31,28 @@ def test_the_table(net, picture, tmp_path, command):
     assert ran.code == 0
     for word in ("gradient", "guided", "deconvnet", "upper", "below 0.9", "1 pictures"):
         assert word in ran.out + ran.err
+
+
+def test_defaults_are_those_of_python():
+    from onnx_saliency.cli.evaluate.sanity import sanity
+
+    parameters = inspect.signature(sanity).parameters
+    assert (parameters["stages"].default, parameters["threshold"].default) == (STAGES, THRESHOLD)
+
+
+def test_constant_maps_are_spoken_of(net, picture, tmp_path, command):
+    from onnx import load, numpy_helper, save
+
+    model = load(net)
+    for each in model.graph.initializer:
+        if each.name == "v":  # a head of zeros: no score, no gradient
+            each.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(each), "v"))
+    save(model, net)
+    paths = [picture(f"{i}.png", seed=i) for i in range(2)]
+    ran = command("evaluate", "sanity", net, *paths, "-o", tmp_path / "out", "--method", "gradient", "--json")
+    assert ran.code == 0
+    assert ran.json["methods"][0]["verdict"] == "undecided"
+    assert "gradient: 4 maps of random networks are constant" in ran.err
 
 
 def test_pictures_that_cannot_be_read_are_named_and_the_others_done(net, picture, tmp_path, command):

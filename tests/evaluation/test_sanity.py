@@ -218,6 +218,15 @@ def test_weights_in_a_loop_are_found():
     assert {16 * 24, 16 * 4} <= sizes
 
 
+def test_weights_that_a_caller_could_override_are_weights():
+    """Some exporters list every initializer among the inputs."""
+    model = small(inputs="float[N,3,8,8] image, float[4,3,3,3] w, float[5,4] v")
+    forgetful = Forgetful(model)
+    assert {weight.name for stage in forgetful.stages for weight in stage.weights} == {"w", "b", "v", "a"}
+    found = check_sanity(model, images(3, 3, 8, 8), methods=["gradient"])
+    assert found.find("gradient").cascading[-1, :, 0].max() < 0.999
+
+
 @pytest.mark.parametrize("wrong", [{"stages": 0}, {"seed": -1}, {"draw": "uniform"}])
 def test_options_out_of_range(wrong):
     with pytest.raises(xs.MetricError, match="draw of normal, permutation"):
@@ -512,3 +521,4 @@ def test_pictures_keep_their_shape_of_one_image(batch):
     """A single image without the batch axis, as `explain` takes it."""
     found = check_sanity(picture_net(), batch[0], methods=["gradient"], independent=False)
     assert found.pictures == ("0",)
+    assert found.verdict("gradient").outcome == "undecided"  # one picture has no interval

@@ -38,8 +38,8 @@ def sanity(
 ) -> None:
     """Randomise the network's layers, the pixels and the class, and see whether the maps change (Adebayo et al. 2018).
 
-    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. Exit code 1 if some
-    pictures could not be read; the others are done.
+    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. A verdict takes two
+    pictures or more. Exit code 1 if some could not be read; the others are done.
 
     Example: onnx-saliency evaluate sanity net.onnx photographs --preprocess imagenet
     """
@@ -80,6 +80,9 @@ def sanity(
     facts = {"model": model.name, "pictures": len(pictures), "failed": [list(each) for each in failed]}
     pages = SanityPages(output_folder, result, facts, pictures[0].pixels)
     pages.write()
+    for row in pages.measured["methods"]:
+        if row["constant_maps"]:
+            note(f"{row['method']}: {row['constant_maps']} maps of random networks are constant and left out")
     if asked.json:
         print_json(pages.as_dict())
     else:

@@ -223,8 +223,7 @@ def _made_of(value: ir.Value, zero: float | None) -> Iterator[tuple[ir.Value, fl
         for operand, of_operand in _operands(node):
             yield from _made_of(operand, zero if of_operand is None else of_operand)
         return
-    fits = tensor is not None and tensor.size > 1 and (tensor.dtype.is_floating_point() or zero is not None)
-    if fits and not value.is_graph_input():
+    if tensor is not None and tensor.size > 1 and (tensor.dtype.is_floating_point() or zero is not None):
         yield value, 0.0 if zero is None else zero
 
 

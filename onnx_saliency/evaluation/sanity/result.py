@@ -81,8 +81,9 @@ class Sanity:
     def difference(self, method: str, other: str) -> Interval | None:
         """How much more of its maps one method keeps than another, the upper third randomised; paired.
 
-        Above 0, the interval too: the method is less sensitive to upper layers. None where no picture has both.
+        Above 0, the interval too: the method is less sensitive to upper layers. None where fewer than two
+        pictures have both.
         """
         a, b = (self.find(name).cascading[self.upper - 1, :, SPEARMAN] for name in (method, other))
         known = ~np.isnan(a) & ~np.isnan(b)
-        return bootstrap_difference(a[known], b[known]) if known.any() else None
+        return bootstrap_difference(a[known], b[known]) if known.sum() > 1 else None

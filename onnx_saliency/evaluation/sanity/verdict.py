@@ -24,7 +24,7 @@ class Verdict:
 
     Attributes:
         all_layers: mean rank correlation of the maps without sign, all layers randomised, and its interval; None where
-            every map is constant.
+            fewer than two pictures have a map that is not constant.
         upper_layers: the same, only the upper third of the stages randomised.
         threshold: what both must lie below.
     """
@@ -60,6 +60,6 @@ def judge(interval: Interval | None, threshold: float) -> Outcome:
 
 
 def mean_of(values: npt.NDArray[np.float64]) -> Interval | None:
-    """The mean over pictures and its bootstrap interval, of those that are not NaN; None where all are."""
+    """The mean over pictures and its bootstrap interval, of those that are not NaN; None of fewer than two."""
     known = values[~np.isnan(values)]
-    return bootstrap_mean(known) if known.size else None
+    return bootstrap_mean(known) if known.size > 1 else None
