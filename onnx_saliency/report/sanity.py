@@ -54,6 +54,7 @@ def _as_row(result: Sanity, checked: Checked, first: str) -> dict[str, Any]:
         "reason": verdict.reason,
         "all_layers": _as_dict(verdict.all_layers),
         "upper_layers": _as_dict(verdict.upper_layers),
+        "pixels": _as_dict(verdict.pixels),
         "constant_maps": int(np.isnan(checked.cascading[..., 0]).sum()),
     }
     if checked.method != first:
@@ -91,7 +92,8 @@ def cells(row: dict[str, Any]) -> list[str]:
         _interval(row["upper_layers"]),
         _interval(row.get("minus_first"), sign="+"),
         f"{min(alone):.2f} to {max(alone):.2f}" if alone else "",
-        *("" if row[test]["spearman"] is None else f"{row[test]['spearman']:.2f}" for test in ("input", "target")),
+        _interval(row["pixels"]),
+        "" if row["target"]["spearman"] is None else f"{row['target']['spearman']:.2f}",
         row["reason"],
     ]
 
@@ -211,9 +213,10 @@ class SanityPages:
         return (
             f"{len(result.pictures)} pictures, {self._facts['model']}: do the maps follow the network when its "
             f"{result.layers[-1]} layers are randomised from the score down ({result.draw}, seed {result.seed})? A "
-            "method passes where the rank correlation with its map of the trained network, with all layers random and "
-            f"with the upper third ({result.layers[result.upper - 1]}), lies below {result.threshold:g}, interval and "
-            "all.\n\nAfter Adebayo et al. 2018, Sanity Checks for Saliency Maps."
+            "method passes where the rank correlation with its map of the trained network lies below "
+            f"{result.threshold:g}, interval and all: with all layers random, with the upper third "
+            f"({result.layers[result.upper - 1]}), and with the picture's pixels shuffled.\n\n"
+            "After Adebayo et al. 2018, Sanity Checks for Saliency Maps."
         )
 
     def _section(self, row: dict[str, Any], checked: Checked) -> Section:

@@ -352,10 +352,10 @@ def edges(model, batch, targets):
 
 
 def hashed(model, batch, targets):
-    """Noise that depends on every weight."""
+    """Noise that depends on every weight, and on the picture."""
     total = sum(float(numpy_helper.to_array(each).astype(np.float64).sum()) for each in model.graph.initializer)
-    rng = np.random.default_rng(abs(hash(total)))
-    return rng.random((len(batch), *batch.shape[2:]))
+    seeds = (abs(hash((total, float(each[0, 0, 0])))) for each in batch)
+    return np.stack([np.random.default_rng(seed).random(batch.shape[2:]) for seed in seeds])
 
 
 @pytest.fixture(scope="module")
@@ -454,10 +454,28 @@ def test_verdicts_are_of_rank_correlations_and_their_intervals():
     found = check_sanity(default_model(), paths, threshold=0.4, **options)
     assert found.upper == 2
     ranks = found.find("guided").cascading[:, :, MEASURES.index("spearman")]
-    assert found.verdict("guided") == Verdict(bootstrap_mean(ranks[4]), bootstrap_mean(ranks[1]), 0.4)
+    assert found.verdict("guided") == Verdict(
+        bootstrap_mean(ranks[4]), bootstrap_mean(ranks[1]), bootstrap_mean(found.find("guided").input[:, 0]), 0.4
+    )
     others = found.find("gradient").cascading[1, :, 0]
     assert found.difference("guided", "gradient") == bootstrap_difference(ranks[1], others)
     assert found.pictures == tuple(map(str, paths))
+
+
+def test_a_map_of_the_network_alone_fails():
+    """DeconvNet reads of the picture where a maximum was: without pooling its map is of the network alone."""
+    body = """
+        c = Conv<pads = [1, 1, 1, 1]>(image, w, b)
+        r = Relu(c)
+        p = GlobalAveragePool(r)
+        f = Flatten(p)
+        logits = Gemm<transB = 1>(f, v, a)
+    """
+    model = graph(body, inputs="float[N,3,24,24] image", **CONV_WEIGHTS, **HEAD_WEIGHTS)
+    found = check_sanity(model, images(4, 3, 24, 24), methods=["gradient", "deconvnet"], independent=False)
+    np.testing.assert_allclose(found.find("deconvnet").input[:, 0], 1, atol=1e-6)
+    assert "the pixels" in found.verdict("deconvnet").reason
+    assert found.verdict("gradient").parts["the pixels"] == "passes"
 
 
 def test_outcomes():
@@ -465,11 +483,12 @@ def test_outcomes():
         return bootstrap_mean([low, high])
 
     below, above, across = interval(0.1, 0.2), interval(0.6, 0.7), interval(0.2, 0.9)
-    assert Verdict(below, below).reason == "passes"
-    assert Verdict(below, above).reason == "fails: the upper third"
-    assert Verdict(above, across).reason == "fails: all layers"
-    assert Verdict(below, across).reason == "undecided: the upper third"
-    assert Verdict(None, below).reason == "undecided: all layers"
+    assert Verdict(below, below, below).reason == "passes"
+    assert Verdict(below, above, below).reason == "fails: the upper third"
+    assert Verdict(above, across, below).reason == "fails: all layers"
+    assert Verdict(below, below, above).reason == "fails: the pixels"
+    assert Verdict(below, across, below).reason == "undecided: the upper third"
+    assert Verdict(None, below, below).reason == "undecided: all layers"
 
 
 def test_maps_that_are_constant_say_nothing(batch):

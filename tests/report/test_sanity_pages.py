@@ -44,14 +44,22 @@ def test_json_has_means_stages_and_the_difference_to_the_first_method(result):
     assert second["independent"]["spearman"] == []
     assert first["all_layers"]["mean"] == pytest.approx(0.15)
     assert first["upper_layers"]["mean"] == pytest.approx(0.55)
-    assert (first["verdict"], second["reason"]) == ("fails", "fails: the upper third")
+    assert (first["verdict"], second["reason"]) == ("fails", "fails: the upper third, the pixels")
     json.dumps(found, allow_nan=False)
 
 
 def test_cells_follow_the_columns(result):
     first, second = map(cells, as_json(result)["methods"])
     assert len(first) == len(second) == len(COLUMNS)
-    assert first == ["0.15 [0.10, 0.20]", "0.55 [0.50, 0.60]", "", "0.07 to 0.28", "0.55", "0.25", first[-1]]
+    assert first == [
+        "0.15 [0.10, 0.20]",
+        "0.55 [0.50, 0.60]",
+        "",
+        "0.07 to 0.28",
+        "0.55 [0.50, 0.60]",
+        "0.25",
+        first[-1],
+    ]
     assert second[2:4] == ["+0.30 [+0.30, +0.30]", ""]
 
 

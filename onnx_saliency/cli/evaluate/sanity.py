@@ -91,8 +91,8 @@ def sanity(
         print_table(["", *columns], [[row["method"], *cells(row)] for row in rows], numbers=columns[:-1], whole=[""])
         out.print(
             "\nRank correlation with the map of the trained network, mean and 95 % interval over pictures; a method "
-            f"passes below {threshold:g}, with all {result.layers[-1]} layers random and with the upper "
-            f"{result.layers[result.upper - 1]}.",
+            f"passes below {threshold:g}, with all {result.layers[-1]} layers random, with the upper "
+            f"{result.layers[result.upper - 1]}, and with the pixels shuffled.",
             soft_wrap=True,
         )
         out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)

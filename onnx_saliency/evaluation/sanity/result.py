@@ -75,8 +75,9 @@ class Sanity:
 
     def verdict(self, method: str) -> Verdict:
         """Whether a method passes, by the rank correlation of its maps without sign."""
-        ranks = self.find(method).cascading[:, :, SPEARMAN]
-        return Verdict(mean_of(ranks[-1]), mean_of(ranks[self.upper - 1]), self.threshold)
+        checked = self.find(method)
+        ranks, pixels = checked.cascading[:, :, SPEARMAN], checked.input[:, SPEARMAN]
+        return Verdict(mean_of(ranks[-1]), mean_of(ranks[self.upper - 1]), mean_of(pixels), self.threshold)
 
     def difference(self, method: str, other: str) -> Interval | None:
         """How much more of its maps one method keeps than another, the upper third randomised; paired.

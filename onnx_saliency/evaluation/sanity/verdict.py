@@ -1,4 +1,4 @@
-"""Does a method pass: are its maps of a network that forgot unlike those of the trained one?"""
+"""Does a method pass: do its maps change with the network, and with the picture?"""
 
 from __future__ import annotations
 
@@ -26,27 +26,31 @@ class Verdict:
         all_layers: mean rank correlation of the maps without sign, all layers randomised, and its interval; None where
             fewer than two pictures have a map that is not constant.
         upper_layers: the same, only the upper third of the stages randomised.
-        threshold: what both must lie below.
+        pixels: the same of the trained network, the pixels of the picture shuffled.
+        threshold: what all must lie below.
     """
 
     all_layers: Interval | None
     upper_layers: Interval | None
+    pixels: Interval | None
     threshold: float = THRESHOLD
 
     @property
+    def parts(self) -> dict[str, Outcome]:
+        """The outcome of each test."""
+        tests = {"all layers": self.all_layers, "the upper third": self.upper_layers, "the pixels": self.pixels}
+        return {name: judge(interval, self.threshold) for name, interval in tests.items()}
+
+    @property
     def outcome(self) -> Outcome:
-        """Passes: both intervals lie below the threshold; fails: one does not reach below it; else undecided."""
-        parts = [judge(interval, self.threshold) for interval in (self.all_layers, self.upper_layers)]
-        for outcome in ("fails", "undecided"):
-            if outcome in parts:
-                return outcome
-        return "passes"
+        """Passes: all intervals lie below the threshold; fails: one does not reach below it; else undecided."""
+        found = self.parts.values()
+        return "fails" if "fails" in found else "undecided" if "undecided" in found else "passes"
 
     @property
     def reason(self) -> str:
-        """The outcome, and which layers it hangs on."""
-        parts = {"all layers": self.all_layers, "the upper third": self.upper_layers}
-        where = [name for name, part in parts.items() if judge(part, self.threshold) == self.outcome]
+        """The outcome, and the tests that it hangs on."""
+        where = [name for name, outcome in self.parts.items() if outcome == self.outcome]
         return self.outcome if self.outcome == "passes" else f"{self.outcome}: {', '.join(where)}"
 
 
