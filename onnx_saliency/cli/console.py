@@ -84,8 +84,11 @@ def steps_bar(what: str) -> Iterator[Callable[[int, int, int, float], None]]:
 
 
 @contextmanager
-def counting_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what shows how many of `total` are done, as a bar on a terminal, silently elsewhere."""
+def counting_bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Yield what shows how many of `total` are done, as a bar on a terminal, silently elsewhere.
+
+    It takes how many are done, and how many there are where that was not known.
+    """
     with Progress(*_columns(), console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, of=None: bar.update(task, completed=done, total=of)
