@@ -10,39 +10,37 @@ picture is of the embedded model and one of its pictures.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from methods import renew
-from rich.console import Console
-from rich.progress import Progress
-from transfer import Net, find_nets
+from nets import Net, find_nets, measure_each
 
 from onnx_saliency.embedded import default_model, default_pictures
 from onnx_saliency.evaluation.sanity import METHODS, check_sanity
 from onnx_saliency.images import read_picture
-from onnx_saliency.report import write_image, write_json
+from onnx_saliency.report import write_image
 from onnx_saliency.report.sanity import COLUMNS, as_json, cells, map_sheet
 
 STATES = 6  # of the network, in the picture
 PICTURE = "telephone"
 
 
-def measure(net: Net, data: Path, count: int, progress: Progress, **options: Any) -> dict[str, Any]:
+def measure(net: Net, show: Callable[..., None], *, data: Path, count: int, **options: Any) -> dict[str, Any]:
     """The checks of one net, as JSON."""
     files = sorted((data / "images" / "imagenet_train_sample").glob("*.jpg"))
     chosen = [files[i * len(files) // count] for i in range(count)]
-    task = progress.add_task(net.name, total=None)
     result = check_sanity(
         net.path,
         chosen,
         preprocess=net.preprocess,
-        progress=lambda done, total: progress.update(task, completed=done, total=total),
+        progress=lambda done, total: show(completed=done, total=total),
         **options,
     )
-    return {"net": net.name, "pictures": count, **as_json(result)}
+    return {"pictures": count, **as_json(result)}
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
@@ -81,14 +79,8 @@ def main(
         draw(picture)
     if data is None:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    nets = [each for each in find_nets(data) if not net or each.name in net]
-    options = {"stages": stages, "draw": draw_, "seed": seed, "threads": threads}
-    with Progress(console=Console(stderr=True)) as progress:
-        for each in nets:
-            if not (out / f"{each.name}.json").exists():
-                write_json(out / f"{each.name}.json", measure(each, data, count, progress, **options))
-    found = [json.loads((out / f"{each.name}.json").read_text(encoding="utf-8")) for each in nets]
+    how = {"count": count, "stages": stages, "draw": draw_, "seed": seed, "threads": threads}
+    found = measure_each(find_nets(data, net), out, partial(measure, data=data, **how))
     table = markdown(found)
     print(table)
     if pages is not None:
