@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
-from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
+from onnx_saliency.errors import ImageError, ModelError, SaliencyError
 from onnx_saliency.exporter import (
     Cosine,
     Method,
@@ -30,10 +30,7 @@ from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_p
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
 from onnx_saliency.runtime import memory_limit as parse_limit
-
-Targets = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
-
-_PREDICTED = -1
+from onnx_saliency.targets import PREDICTED, TargetReader, Targets
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,6 @@ class Explainer:
         self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
         self.classes = facts.classes
-        self._targets_from = facts.width
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
         if self._limit is not None:
@@ -177,6 +173,7 @@ class Explainer:
         self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
         self.feeds = other_inputs(self.session, {self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
+        self._targets = TargetReader(self.labels, facts.width, several, self.explains_classes)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -245,8 +242,8 @@ class Explainer:
             array = self._check_array(images)
         else:
             array, pictures, placements = self.prepare(images)
-        targets = self._targets(target, len(array))
-        others = self._classes(against, len(array)) if against is not None else np.full(len(array), _PREDICTED)
+        targets = self._targets.read(target, len(array))
+        others = np.full(len(array), PREDICTED) if against is None else self._targets.read_one_each(against, len(array))
         batches = Batches(len(array), self._fitting(array.shape[1:]), fixed=self.batch is not None)
         parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
@@ -304,7 +301,7 @@ class Explainer:
             TargetError: a class that the model does not have.
             LabelError: a name that no class has.
         """
-        self._targets(target, 1)
+        self._targets.read(target, 1)
 
     def _fitting(self, shape: tuple[int, ...]) -> int:
         """How many images of this shape are run at once; measured on the first shape, and told from it for others."""
@@ -314,7 +311,7 @@ class Explainer:
 
             def run(count: int) -> object:
                 array = np.ones((count, *shape), self._dtype)  # zeros would take no memory
-                return array, self._run(array, self._targets(None, count), np.full(count, _PREDICTED))
+                return array, self._run(array, self._targets.read(None, count), np.full(count, PREDICTED))
 
             least, fixed = self.batch or 1, self.batch is not None
             self._memory = math.prod(shape), RunMemory.measure(run, self._limit, least, fixed=fixed)
@@ -361,53 +358,6 @@ class Explainer:
             )
         return made
 
-    def _targets(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
-        """int64 (count,), or (count, several); -1 the best class, -2 the second best."""
-        several = self.several
-        if target is None:
-            best = np.array(_PREDICTED) if several is None else -1 - np.arange(several)
-            return np.broadcast_to(best, (count, *best.shape)).astype(np.int64)
-        if several is None:
-            return self._classes(target, count)
-        rows = [target] if _is_one(target) or all(_is_one(item) for item in _items(target)) else _items(target)
-        rows = rows * count if len(rows) == 1 else rows
-        if len(rows) != count or any(_is_one(row) or len(_items(row)) != several for row in rows):
-            many = "1 class" if several == 1 else f"{several} classes"
-            raise TargetError(f"{many} an image: give a list of {several} for all, or such a list for each image.")
-        return np.stack([self._classes(row, several) for row in rows])
-
-    def _classes(self, target: Targets, count: int) -> npt.NDArray[np.int64]:
-        given = [target] * count if _is_one(target) else _items(target)
-        if len(given) != count:
-            raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
-        indices = [self._class_of(item) for item in given]
-        kind = "class" if isinstance(self.score, str) else "channel"
-        last = (self._targets_from or 2**31) - 1
-        beyond = sorted({index for index in indices if not 0 <= index <= last})
-        if beyond:
-            plural = "classes" if kind == "class" else "channels"
-            where = "the model" if kind == "class" else "the layer"
-            known = (
-                f"{plural} count from 0"
-                if self._targets_from is None
-                else f"{where} has {last + 1} {plural}, 0 to {last}"
-            )
-            raise TargetError(f"No {kind} {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
-        return np.array(indices, dtype=np.int64)
-
-    def _class_of(self, target: Any) -> int:
-        if isinstance(target, np.ndarray) and target.ndim == 0:
-            target = target[()]
-        if not isinstance(target, int | np.integer | str) or isinstance(target, bool):
-            raise TargetError(f"A target is the number or name of a class, not {target!r}.")
-        if not isinstance(target, str):
-            return int(target)
-        if not isinstance(self.score, str):
-            raise TargetError(f"A channel is given by its number, not by {target!r}.")
-        if self.labels is None:
-            raise TargetError(f"The class {target!r} is a name, and no labels are known. Give labels, or a number.")
-        return self.labels.index(target)
-
 
 def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) -> tuple[ModelSource, dict[str, Any]]:
     """The model that an explainer explains, and its settings where `options` leave them at None; a model as it is."""
@@ -422,15 +372,6 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _is_one(target: object) -> bool:
-    """Whether `target` names one class, and is no list of them."""
-    return isinstance(target, str) or not (isinstance(target, Sequence) or np.ndim(target))  # type: ignore[arg-type]
-
-
-def _items(target: Any) -> list[Any]:
-    return list(target)
 
 
 def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:

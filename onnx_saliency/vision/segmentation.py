@@ -14,9 +14,10 @@ from PIL import Image, ImageCms
 from scipy import ndimage
 
 from onnx_saliency.errors import SaliencyError
-from onnx_saliency.explain import Explainer, Targets, with_settings
+from onnx_saliency.explain import Explainer, with_settings
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, read_picture
+from onnx_saliency.targets import Targets
 from onnx_saliency.vision.graphcut import (
     Colours,
     Floats,
