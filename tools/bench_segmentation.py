@@ -24,9 +24,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from onnx_saliency.evaluation.contenders import ITERATIONS, grab_cut
-from onnx_saliency.evaluation.datasets import open_dataset
-from onnx_saliency.evaluation.localise import draw_examples
+from onnx_saliency.evaluation.datasets import draw_examples, open_dataset
+from onnx_saliency.evaluation.localisation.contenders import ITERATIONS, grab_cut
 from onnx_saliency.images import Picture, read_picture
 from onnx_saliency.vision import SEGMENT_RECIPES, Segmenter, cut_out
 

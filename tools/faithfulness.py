@@ -19,9 +19,8 @@ from nets import Net, find_nets, measure_each
 
 import onnx_saliency as xs
 from onnx_saliency.cli.contest import METHODS
-from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
+from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
 from onnx_saliency.evaluation.faithfulness import METRICS, Case, find_protocol, measure_faithfulness
-from onnx_saliency.evaluation.localise import draw_examples
 from onnx_saliency.report.faithfulness import ALIKE, CENTRE, COLUMNS, RANDOM, as_json, cells
 
 

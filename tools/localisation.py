@@ -17,8 +17,8 @@ import typer
 from methods import renew
 from nets import Net, find_nets, measure_each
 
-from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
-from onnx_saliency.evaluation.localise import draw_examples, measure_localisation
+from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
+from onnx_saliency.evaluation.localisation.measure import measure_localisation
 from onnx_saliency.report.localisation import COLUMNS, MAP_COLUMNS, as_json, cells, map_cells
 from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 

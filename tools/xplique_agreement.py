@@ -22,9 +22,8 @@ from methods import renew
 from nets import Net, find_nets
 
 import onnx_saliency as xs
-from onnx_saliency.evaluation.datasets import open_dataset, resolve_labels
+from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
 from onnx_saliency.evaluation.faithfulness import Case, Faithfulness, find_protocol, measure_faithfulness, rank_pixels
-from onnx_saliency.evaluation.localise import draw_examples
 from onnx_saliency.images import read_picture
 
 METHODS = ("gradient", "integrated_gradients", "gradcam")

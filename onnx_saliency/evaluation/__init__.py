@@ -7,16 +7,23 @@ that sweep a threshold over a whole data set take it picture by picture.
 from onnx_saliency.evaluation.arrays import min_max
 from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference, bootstrap_mean
 from onnx_saliency.evaluation.localisation import (
+    Components,
+    Curve,
+    MaxBoxAccuracy,
+    Overlaps,
+    PixelPrecision,
+    average_precision,
     best_iou,
     box_iou,
+    find_components,
     localisation_error,
+    mask_iou,
     peak,
     pointing_game,
     right_boxes,
     right_guesses,
+    sweep,
 )
-from onnx_saliency.evaluation.max_box_accuracy import Components, MaxBoxAccuracy, Overlaps, find_components, sweep
-from onnx_saliency.evaluation.pixels import Curve, PixelPrecision, average_precision, mask_iou
 
 __all__ = [
     "Components",

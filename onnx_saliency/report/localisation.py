@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_saliency.evaluation.localise import Contender, Localisation, summary
+from onnx_saliency.evaluation.localisation.measure import Contender, Localisation, summary
 from onnx_saliency.report.detections import segment_tiles
 from onnx_saliency.report.files import make_folder, write_json, write_text
 from onnx_saliency.report.page import Figure, Section, page

@@ -100,8 +100,7 @@ class AskedOfDataset(Asked):
         Raises:
             LabelError: classes that the model does not have.
         """
-        from onnx_saliency.evaluation.datasets import resolve_labels
-        from onnx_saliency.evaluation.localise import draw_examples
+        from onnx_saliency.evaluation.datasets import draw_examples, resolve_labels
 
         found = resolve_labels(dataset, explainer.classes or 0, explainer.labels, offset=self.offset, skip=self.skip)
         found = found if self.count is None else draw_examples(found, self.count)

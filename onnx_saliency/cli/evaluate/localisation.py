@@ -38,7 +38,7 @@ def localisation(
 
     Example: onnx-saliency evaluate localisation net.onnx birds --labels names.txt
     """
-    from onnx_saliency.evaluation.localise import measure_localisation
+    from onnx_saliency.evaluation.localisation.measure import measure_localisation
     from onnx_saliency.report.localisation import (
         COLUMNS,
         MAP_COLUMNS,

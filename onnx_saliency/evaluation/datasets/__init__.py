@@ -14,7 +14,16 @@ from onnx_saliency.evaluation.datasets.coco import find_coco, read_coco
 from onnx_saliency.evaluation.datasets.collector import Form
 from onnx_saliency.evaluation.datasets.cub import FORM as CUB
 from onnx_saliency.evaluation.datasets.cub import find_cub, read_cub
-from onnx_saliency.evaluation.datasets.example import TRIMAP, Dataset, Example, Label, Mask, MaskRule, read_mask
+from onnx_saliency.evaluation.datasets.example import (
+    TRIMAP,
+    Dataset,
+    Example,
+    Label,
+    Mask,
+    MaskRule,
+    draw_examples,
+    read_mask,
+)
 from onnx_saliency.evaluation.datasets.folders import FORM as FOLDERS
 from onnx_saliency.evaluation.datasets.folders import find_folders, read_folders
 from onnx_saliency.evaluation.datasets.ilsvrc import FORM as ILSVRC
@@ -40,6 +49,7 @@ __all__ = [
     "Listing",
     "Mask",
     "MaskRule",
+    "draw_examples",
     "find_dataset",
     "open_dataset",
     "read_celeba",

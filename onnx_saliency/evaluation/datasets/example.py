@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +82,12 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
+
+
+def draw_examples(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """So many examples of a data set, drawn at random without replacement; all where it has no more."""
+    chosen = np.random.default_rng(seed).choice(len(dataset), min(count, len(dataset)), replace=False)
+    return replace(dataset, examples=tuple(dataset.examples[index] for index in sorted(chosen)))
 
 
 def read_mask(example: Example) -> Mask:

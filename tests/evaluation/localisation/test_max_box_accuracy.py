@@ -5,7 +5,7 @@ import pytest
 
 from onnx_saliency.errors import MetricError
 from onnx_saliency.evaluation import MaxBoxAccuracy, find_components, min_max, sweep
-from onnx_saliency.evaluation.max_box_accuracy import OVERLAPS, THRESHOLDS
+from onnx_saliency.evaluation.localisation.max_box_accuracy import OVERLAPS, THRESHOLDS
 
 FEW = (0.1, 0.35, 0.36, 0.8, 1.0)
 

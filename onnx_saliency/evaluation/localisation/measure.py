@@ -13,11 +13,11 @@ from PIL import Image
 
 from onnx_saliency.evaluation.arrays import min_max
 from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference, bootstrap_mean
-from onnx_saliency.evaluation.contenders import Baseline, baselines
 from onnx_saliency.evaluation.datasets import Dataset, Example, read_mask
-from onnx_saliency.evaluation.localisation import OVERLAP, best_iou, pointing_game
-from onnx_saliency.evaluation.max_box_accuracy import MaxBoxAccuracy
-from onnx_saliency.evaluation.pixels import PixelPrecision, mask_iou
+from onnx_saliency.evaluation.localisation.boxes import OVERLAP, best_iou, pointing_game
+from onnx_saliency.evaluation.localisation.contenders import Baseline, baselines
+from onnx_saliency.evaluation.localisation.max_box_accuracy import MaxBoxAccuracy
+from onnx_saliency.evaluation.localisation.pixels import PixelPrecision, mask_iou
 from onnx_saliency.images import read_picture
 from onnx_saliency.vision import Segmentation, Segmenter, bounding_box, cut_out
 
@@ -167,12 +167,6 @@ def measure_localisation(
         for name, rows in hits.items()
     }
     return Localisation(list(contenders.values()), maps, shares)
-
-
-def draw_examples(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
-    """So many examples of a data set, drawn at random without replacement; all where it has no more."""
-    chosen = np.random.default_rng(seed).choice(len(dataset), min(count, len(dataset)), replace=False)
-    return replace(dataset, examples=tuple(dataset.examples[index] for index in sorted(chosen)))
 
 
 def _segment_accepted(segmenter: Segmenter, example: Example) -> tuple[list[Segmentation], list[int]]:

@@ -5,7 +5,7 @@ import pytest
 
 from onnx_saliency.errors import MetricError
 from onnx_saliency.evaluation import PixelPrecision, average_precision, mask_iou, min_max
-from onnx_saliency.evaluation.pixels import THRESHOLDS
+from onnx_saliency.evaluation.localisation.pixels import THRESHOLDS
 
 FEW = (0.0, 0.2, 0.5, 0.9, 1.0)
 

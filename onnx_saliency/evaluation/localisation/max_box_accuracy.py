@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from onnx_saliency.errors import MetricError
 from onnx_saliency.evaluation.arrays import as_boxes, as_map, min_max
-from onnx_saliency.evaluation.localisation import OVERLAP, best_iou
+from onnx_saliency.evaluation.localisation.boxes import OVERLAP, best_iou
 
 THRESHOLDS: tuple[float, ...] = tuple(grey / 255 for grey in range(1, 256))
 """The grey levels that the authors' code tells apart; 0 is none of them, as it would box every picture whole."""

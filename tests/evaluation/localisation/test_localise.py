@@ -10,9 +10,16 @@ from scipy import ndimage
 
 import onnx_saliency as xs
 from onnx_saliency.evaluation import best_iou, box_iou
-from onnx_saliency.evaluation.contenders import LEVELS, Baseline, baselines, centred_boxes, grab_cut, thresholded
-from onnx_saliency.evaluation.datasets import open_dataset, read_mask, resolve_labels
-from onnx_saliency.evaluation.localise import draw_examples, measure_localisation, summary
+from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, read_mask, resolve_labels
+from onnx_saliency.evaluation.localisation.contenders import (
+    LEVELS,
+    Baseline,
+    baselines,
+    centred_boxes,
+    grab_cut,
+    thresholded,
+)
+from onnx_saliency.evaluation.localisation.measure import measure_localisation, summary
 from onnx_saliency.vision import bounding_box, largest_component
 
 COUNT = 5
