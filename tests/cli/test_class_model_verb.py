@@ -193,9 +193,13 @@ def test_a_real_interruption(net, tmp_path):
     out = tmp_path / "out"
     arguments = ["class-model", net, "--class", "1", "--steps", "1000000", "-o", out]
     # The bar is silent where there is no terminal: the first step itself tells that the ascent is under way.
+    # A process in a shell's background is handed SIGINT ignored, and hands that on.
     code = """
+import signal
 from onnx_saliency.cli import app
 from onnx_saliency.runtime import Iteration
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def step(self, real=Iteration.step):
     real(self)
