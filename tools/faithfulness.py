@@ -31,6 +31,7 @@ def measure(
     data: Path,
     count: int,
     protocol: str,
+    steps: int | None,
     methods: list[str],
     threads: int | None,
 ) -> dict[str, Any]:
@@ -42,7 +43,10 @@ def measure(
     dataset = draw_examples(resolve_labels(open_dataset(data), first.classes or 0, offset=net.offset), count)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in dataset]
     result = measure_faithfulness(
-        explainers, cases, find_protocol(protocol), progress=lambda done: show(completed=done, total=len(cases))
+        explainers,
+        cases,
+        find_protocol(protocol, steps=steps),
+        progress=lambda done: show(completed=done, total=len(cases)),
     )
     return {"pictures": len(result), **as_json(result)}
 
@@ -78,12 +82,13 @@ def main(
     net: Annotated[list[str] | None, typer.Option(help="Names of models; all ImageNet models without.")] = None,
     count: Annotated[int, typer.Option(min=1, help="So many pictures, drawn at random.")] = 100,
     protocol: Annotated[str, typer.Option(help="As `evaluate faithfulness` takes it.")] = "plain",
+    steps: Annotated[int | None, typer.Option(min=1, help="Of both curves, instead of the protocol's own.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="As `evaluate faithfulness` takes it.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")] = None,
     pages: Annotated[Path | None, typer.Option("--markdown", help="A page with the marks of the table.")] = None,
 ) -> None:
     """Measure nets that are not measured yet, and print the table of all."""
-    how = {"count": count, "protocol": protocol, "methods": method or list(METHODS), "threads": threads}
+    how = {"count": count, "protocol": protocol, "steps": steps, "methods": method or list(METHODS), "threads": threads}
     found = measure_each(find_nets(data, net), out, partial(measure, data=data, **how))
     table = markdown(found)
     print(table)

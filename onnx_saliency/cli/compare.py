@@ -9,7 +9,7 @@ import typer
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, note
-from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, build_explainers, measure
+from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
 from onnx_saliency.cli.evaluate.asked import Asked
 
 
@@ -19,6 +19,7 @@ def compare(
     images: options.Images,
     method: Methods = None,
     protocol: ProtocolName = "plain",
+    steps: Steps = None,
     output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
         "comparison"
     ),
@@ -38,7 +39,7 @@ def compare(
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
     from onnx_saliency.images import find_pictures
 
-    chosen = replace(find_protocol(protocol), target="predicted")
+    chosen = replace(find_protocol(protocol, steps=steps), target="predicted")
     cases = [Case(source) for source in find_pictures(images)]
     explainers = build_explainers(model, method, asked.settings)
     asked.prepare(*explainers.values())

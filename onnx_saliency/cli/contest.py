@@ -33,6 +33,9 @@ Methods = Annotated[
 ProtocolName = Annotated[
     str, typer.Option("--protocol", help="plain, smdl-celeba, smdl-vggface2, smdl-cub, xplique, openvino-xai or rise.")
 ]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Of both curves, instead of the protocol's own.", show_default=False)
+]
 Shown = Annotated[int, typer.Option(min=0, help="Pictures on the page.")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL
-from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, build_explainers, measure
+from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
 from onnx_saliency.cli.evaluate.asked import AskedOfDataset
 
 
@@ -26,6 +26,7 @@ def faithfulness(
         ),
     ],
     protocol: ProtocolName = "plain",
+    steps: Steps = None,
     method: Methods = None,
     output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
         "faithfulness"
@@ -43,7 +44,7 @@ def faithfulness(
     """
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
 
-    chosen = find_protocol(protocol)
+    chosen = find_protocol(protocol, steps=steps)
     explainers = build_explainers(model, method, asked.settings)
     first = next(iter(explainers.values()))
     if chosen.preprocess is not None and first.preprocess_source == "assumed":

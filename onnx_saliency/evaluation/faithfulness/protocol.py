@@ -6,7 +6,7 @@ Tools give different numbers for the same map because they differ in just these.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -201,10 +201,19 @@ PROTOCOLS: dict[str, Protocol] = {
 """By name: "plain" is this package's own; the others are those of published tools and figures."""
 
 
-def find_protocol(name: str) -> Protocol:
-    """The protocol called so. MetricError where there is none, with the closest name."""
+def find_protocol(name: str, *, steps: int | None = None) -> Protocol:
+    """The protocol called so, perhaps in another number of steps for both curves, which its own name then says.
+
+    Raises:
+        MetricError: no such protocol (with the closest name), or no steps.
+    """
     if name in PROTOCOLS:
-        return PROTOCOLS[name]
+        found = PROTOCOLS[name]
+        if steps is None:
+            return found
+        if steps < 1:
+            raise MetricError(f"a curve has 1 or more steps; found {steps}")
+        return replace(found, name=f"{name}, {steps} steps", deletion_steps=steps, insertion_steps=steps, pixels=None)
     close = difflib.get_close_matches(name, PROTOCOLS, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
     raise MetricError(f"no protocol {name!r}{hint} there are {', '.join(PROTOCOLS)}")

@@ -166,5 +166,10 @@ def test_protocols_say_what_they_are():
     assert "224 pixels a step" in str(PROTOCOLS["rise"])
     assert "Gaussian of 5 in 11 x 11" in str(PROTOCOLS["rise"])
     assert "0 in pixels 0..255" in str(PROTOCOLS["openvino-xai"])
+    more = find_protocol("rise", steps=40)
+    assert (more.pixels, more.steps("deletion", 35), len(more.counts("insertion", 4000))) == (None, 40, 41)
+    assert "rise, 40 steps" in str(more)
+    with pytest.raises(MetricError, match="found 0"):
+        find_protocol("rise", steps=0)
     with pytest.raises(MetricError, match="did you mean 'smdl-celeba'"):
         find_protocol("smdl-celebA")
