@@ -12,7 +12,7 @@ from onnx_saliency.errors import TargetError
 from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
 from onnx_saliency.explain import Explainer, softmax
 from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
-from onnx_saliency.runtime import Session
+from onnx_saliency.runtime import Batches, Session
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Scorer:
 
     Args:
         explainer: whose model, input and output, provider and threads are taken.
-        batch_size: images a run, where the model leaves it open.
+        batch_size: images a run, where the model leaves it open; halved where memory does not suffice.
 
     Raises:
         ModelError: the model cannot be read or run.
@@ -81,11 +81,12 @@ class Scorer:
 
         Raises:
             ModelError: the runtime refuses them.
+            OutOfMemoryError: memory does not suffice for one image.
         """
         ranks = ranks[None] if ranks.ndim == 2 else ranks
-        parts = []
-        for first in range(0, len(counts), self.batch_size):
-            chosen = np.arange(first, min(first + self.batch_size, len(counts)))
+
+        def run(chunk: slice) -> list[npt.NDArray[Any]]:
+            chosen = np.arange(chunk.start, chunk.stop)
             rows = np.pad(chosen, (0, (self._fixed or len(chosen)) - len(chosen)), mode="edge")
             feeds = {
                 **self._feeds,
@@ -94,7 +95,11 @@ class Scorer:
                 RANK: ranks if len(ranks) == 1 else ranks[rows],
                 COUNT: counts[rows],
             }
-            found = self._session.run(feeds, (LOGITS, ANSWERS))
-            parts.append([values[: len(chosen)] for values in found])
+            return [values[: len(chosen)] for values in self._session.run(feeds, (LOGITS, ANSWERS))]
+
+        batches = Batches(len(counts), self.batch_size, fixed=self._fixed is not None)
+        parts = list(batches.run(run))
+        if batches.batch < min(self.batch_size, len(counts)):  # it was halved: so much is known for the next time
+            self.batch_size = batches.batch
         logits, answers = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Scores(logits, answers, self._activation)

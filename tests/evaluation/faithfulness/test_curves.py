@@ -9,7 +9,7 @@ from nets import graph, images, run, small
 from scipy import signal
 
 from onnx_saliency import Explainer, Preprocess
-from onnx_saliency.errors import ExportError, MetricError, TargetError
+from onnx_saliency.errors import ExportError, MetricError, OutOfMemoryError, TargetError
 from onnx_saliency.evaluation.faithfulness import (
     PROTOCOLS,
     Blur,
@@ -20,6 +20,7 @@ from onnx_saliency.evaluation.faithfulness import (
     rank_pixels,
 )
 from onnx_saliency.evaluation.faithfulness.curves import fills
+from onnx_saliency.runtime import Session
 
 ODD = {"inputs": "float[N,3,7,5] image"}
 CHANNELS = """
@@ -168,6 +169,27 @@ def test_a_model_of_a_fixed_batch_runs_in_parts():
     np.testing.assert_allclose(found, open_, atol=1e-7)
     parts, _ = curve_of(small(**ODD), image, saliency, 2, "insertion", PROTOCOLS["plain"], batch_size=3)
     np.testing.assert_allclose(parts, open_, atol=1e-7)
+
+
+def test_memory_that_does_not_suffice_halves_the_batch_for_good(monkeypatch):
+    image, saliency = images(1, 3, 7, 5), np.random.default_rng(3).random((7, 5))
+    explainer = Explainer(small(**ODD), cache=False, preprocess=Preprocess())
+    scorer, asked, real = Scorer(explainer), [], Session.run
+    ranks, counts = rank_pixels(saliency), PROTOCOLS["plain"].counts("deletion", 35)
+    expected = scorer.score(image, np.zeros_like(image), ranks, counts).logits
+
+    def run(self, feeds, outputs=None):
+        asked.append(len(feeds["count"]))
+        if asked[-1] > 4:
+            raise OutOfMemoryError("full")
+        return real(self, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", run)
+    np.testing.assert_allclose(scorer.score(image, np.zeros_like(image), ranks, counts).logits, expected, atol=1e-6)
+    assert asked == [11, 5, 2, 2, 2, 2, 2, 1]
+    asked.clear()
+    scorer.score(image, np.zeros_like(image), ranks, counts)
+    assert max(asked) == 2
 
 
 @pytest.mark.parametrize("activation", [None, "Softmax", "LogSoftmax", "Sigmoid"])
