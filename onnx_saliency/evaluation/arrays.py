@@ -1,4 +1,4 @@
-"""What a measure is taken of, checked once: boxes, maps, masks."""
+"""What a measure is taken of, checked once: boxes, maps, masks; and the correlation that several are made of."""
 
 from __future__ import annotations
 
@@ -59,3 +59,10 @@ def as_mask(mask: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> npt.ND
     if array.dtype.kind != "b" and not np.isin(array, (0, 1)).all():
         raise MetricError(f"{what} is neither bool nor made of 0 and 1 ({array.dtype})")
     return array.astype(bool)
+
+
+def pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """Pearson's correlation of the numbers of two arrays of one shape, -1..1; NaN where one of the two is constant."""
+    x, y = a.ravel() - a.mean(), b.ravel() - b.mean()
+    length = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / length) if length > 0 else np.nan

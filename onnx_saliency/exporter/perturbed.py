@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_saliency.backward import Tape, Tensor, is_expanded, op
-from onnx_saliency.errors import ModelError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.objective import class_scores
 from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
@@ -54,8 +53,8 @@ def perturb_model(source: ModelSource, *, input: str | None = None, output: str 
     """
     classifier = find_classifier(normalise(load(source), expand=is_expanded), input=input, output=output)
     model, graph, image = classifier.model, classifier.model.graph, classifier.image
-    if image.shape is None or image.dtype is None:
-        raise ModelError(f"The image input {image.name!r} states no shape.")
+    assert image.shape is not None  # an image input has four axes
+    assert image.dtype is not None
     graph.outputs.clear()  # first, so that nothing outside holds a name that is needed
     graph.inputs.remove(image)
     reserve(graph, {START, END, RANK, COUNT, LOGITS, ANSWERS}, _PREFIX)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import MetricError
-from onnx_saliency.evaluation.faithfulness.protocol import Constant, Mode, Protocol
+from onnx_saliency.evaluation.faithfulness.protocol import MODES, Mode, Protocol
 from onnx_saliency.evaluation.faithfulness.scorer import Scorer
 from onnx_saliency.images import Preprocess
 
@@ -56,7 +56,4 @@ def fills(
     protocol: Protocol, image: npt.NDArray[Any], preprocess: Preprocess, channel_axis: int
 ) -> dict[Mode, npt.NDArray[Any]]:
     """What stands in the place of an image's pixels, in either mode."""
-    made: dict[Constant | Any, npt.NDArray[Any]] = {
-        each: each.of(image, preprocess, channel_axis) for each in {protocol.deletion_fill, protocol.insertion_fill}
-    }
-    return {"deletion": made[protocol.deletion_fill], "insertion": made[protocol.insertion_fill]}
+    return {mode: protocol.fill(mode).of(image, preprocess, channel_axis) for mode in MODES}

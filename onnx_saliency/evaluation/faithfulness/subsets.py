@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.evaluation.arrays import as_map
+from onnx_saliency.evaluation.arrays import as_map, pearson
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def sensitivity_n(subsets: Subsets, saliency: npt.ArrayLike, drops: Floats) -> f
     """
     sums = subsets.sums(saliency)
     sizes = [subsets.size == size for size in np.unique(subsets.size)]
-    return float(np.mean([_correlation(sums[each], drops[each]) for each in sizes]))
+    return float(np.nan_to_num([pearson(sums[each], drops[each]) for each in sizes]).mean())
 
 
 def infidelity(subsets: Subsets, saliency: npt.ArrayLike, drops: Floats) -> float:
@@ -122,10 +122,3 @@ def infidelity(subsets: Subsets, saliency: npt.ArrayLike, drops: Floats) -> floa
         return 0.0
     explained = float(sums @ drops) ** 2 / own if own else 0.0
     return max(0.0, 1 - explained / square)
-
-
-def _correlation(a: Floats, b: Floats) -> float:
-    """Pearson's, 0 where one of the two is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length else 0.0

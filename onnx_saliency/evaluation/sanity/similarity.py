@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage, stats
 
 from onnx_saliency.errors import MetricError
-from onnx_saliency.evaluation.arrays import as_map
+from onnx_saliency.evaluation.arrays import as_map, pearson
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def hog_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
 
 
 def _spearman(a: Traits, b: Traits) -> float:
-    return _pearson(a.ranks, b.ranks)
+    return pearson(a.ranks, b.ranks)
 
 
 def _ssim(a: Traits, b: Traits) -> float:
@@ -135,7 +135,7 @@ def _ssim(a: Traits, b: Traits) -> float:
 
 
 def _hog_correlation(a: Traits, b: Traits) -> float:
-    return np.nan if a.is_constant or b.is_constant else _pearson(a.gradients, b.gradients)
+    return np.nan if a.is_constant or b.is_constant else pearson(a.gradients, b.gradients)
 
 
 def oriented_gradients(values: Floats, cell: int | None = None) -> Floats:
@@ -175,9 +175,3 @@ def _pair(first: npt.ArrayLike, second: npt.ArrayLike) -> tuple[Traits, Traits]:
     if a.shape != b.shape:
         raise MetricError(f"maps of one picture are compared; found {a.shape} and {b.shape}")
     return Traits(a), Traits(b)
-
-
-def _pearson(a: Floats, b: Floats) -> float:
-    x, y = a.ravel() - a.mean(), b.ravel() - b.mean()
-    length = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / length) if length > 0 else np.nan
