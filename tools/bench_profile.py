@@ -162,7 +162,7 @@ def main(
         folder.mkdir(parents=True, exist_ok=True)
         accounts = []
         for net in nets or NETS:
-            accounts.append(account(net, folder, profile, runs))  # type: ignore[arg-type]  # the export checks it
+            accounts.append(account(net, folder, profile, runs))  # the export checks the profile
             if top:
                 print(f"{net}\n{accounts[-1].most(top)}\n")
     table = markdown(accounts)

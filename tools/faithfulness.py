@@ -22,6 +22,7 @@ from onnx_saliency.cli.contest import METHODS
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
 from onnx_saliency.evaluation.faithfulness import METRICS, Case, find_protocol, measure_faithfulness
 from onnx_saliency.report.faithfulness import ALIKE, CENTRE, COLUMNS, RANDOM, as_json, cells
+from onnx_saliency.report.table import shown_interval
 
 
 def measure(
@@ -67,13 +68,9 @@ def markdown(found: list[dict[str, Any]]) -> str:
         rows = {row["name"]: row for row in net["contenders"]}
         asked = [("insertion", "gradient"), *((metric, net["best"][metric]) for metric in ("deletion", "insertion"))]
         for i, (metric, name) in enumerate(asked):
-            leads = [_signed(rows[name][f"minus {other}"][metric]) for other in (RANDOM, CENTRE)]
+            leads = [shown_interval(rows[name][f"minus {other}"][metric]) for other in (RANDOM, CENTRE)]
             lines.append(f"| {net['net'] if i == 0 else ''} | {metric} | {name} | {' | '.join(leads)} |")
     return "\n".join(lines)
-
-
-def _signed(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
 
 
 def main(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from onnx_saliency.report.files import check_folder, make_folder, write_bytes, w
 from onnx_saliency.report.overlay import normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
 from onnx_saliency.report.results import as_text
+from onnx_saliency.report.table import csv_text
 
 RANDOM, CENTRE, _ = BASELINES
 COLUMNS = {
@@ -139,12 +139,10 @@ class FaithfulnessPages:
 
 
 def _csv(columns: Mapping[str, Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([f"{each:.6g}" if isinstance(each, float) else each for each in row])
-    return text.getvalue()
+    rows = zip(*columns.values(), strict=True)
+    return csv_text(
+        [[*columns], *([f"{each:.6g}" if isinstance(each, float) else each for each in row] for row in rows)]
+    )
 
 
 def _parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from onnx_saliency.report.detections import segment_tiles
 from onnx_saliency.report.files import make_folder, write_json, write_text
 from onnx_saliency.report.page import Figure, Section, page
 from onnx_saliency.report.results import as_text
+from onnx_saliency.report.table import csv_text, shown_interval
 from onnx_saliency.vision import Segmentation
 
 _TILE = 400  # pixels of a figure on the page
@@ -51,7 +50,7 @@ def cells(row: dict[str, Any], *, intervals: bool = True) -> list[str]:
     shown = [f"{row[key]['mean']:.3f}" for key in ("known_class", "top1_error", "top5_error", "box_iou")]
     shown.append(f"{row['mask_iou']['mean']:.3f}" if "mask_iou" in row else "")
     differences = row.get("best_minus", {})
-    written = _signed if intervals else _marked
+    written = shown_interval if intervals else _marked
     return shown + [written(differences[each]) if each in differences else "" for each in _MEASURES]
 
 
@@ -60,28 +59,22 @@ def map_cells(row: dict[str, float | None]) -> list[str]:
     return ["" if value is None else f"{value:.3f}" for value in row.values()]
 
 
-def _signed(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
-
-
 def _marked(interval: dict[str, float]) -> str:
     return f"{interval['mean']:+.3f}{'*' if interval['low'] > 0 or interval['high'] < 0 else ' '}"
 
 
 def per_picture(result: Localisation) -> str:
     """CSV: a row a contender and picture, by each value of its free number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "contender", "number", "box_iou", "mask_iou", "top1_right", "top5_right"])
+    rows: list[list[Any]] = [["image", "contender", "number", "box_iou", "mask_iou", "top1_right", "top5_right"]]
     for contender in result.contenders:
         for each in contender.pictures:
-            for row, number in enumerate(contender.numbers):
-                mask = each.mask_iou[row]
-                right = each.right[row]
-                numbers = [f"{each.box_iou[row]:.4f}", "" if np.isnan(mask) else f"{mask:.4f}"]
+            for place, number in enumerate(contender.numbers):
+                mask = each.mask_iou[place]
+                right = each.right[place]
+                numbers = [f"{each.box_iou[place]:.4f}", "" if np.isnan(mask) else f"{mask:.4f}"]
                 flags = [int(right[0]), int(right.any())]
-                writer.writerow([as_text(str(each.image)), contender.name, number, *numbers, *flags])
-    return text.getvalue()
+                rows.append([as_text(str(each.image)), contender.name, number, *numbers, *flags])
+    return csv_text(rows)
 
 
 def extremes(contender: Contender, count: int) -> list[int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from onnx_saliency.report.overlay import normalise
 from onnx_saliency.report.page import Figure, Gallery, Section, page
 from onnx_saliency.report.results import as_text
 from onnx_saliency.report.sheet import Tile, contact_sheet
+from onnx_saliency.report.table import csv_text, shown_interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,17 +98,12 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def _interval(interval: dict[str, float] | None, sign: str = "") -> str:
-    if interval is None:
-        return ""
-    mean, low, high = (f"{interval[key]:{sign}.2f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return "" if interval is None else shown_interval(interval, digits=2, sign=sign)
 
 
 def per_picture(result: Sanity) -> str:
     """CSV: a row a picture, method, test and stage, with all measures; empty where a map is constant or has no sign."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "class", "method", "test", "stage", "layers", *MEASURES])
+    lines: list[list[Any]] = [["image", "class", "method", "test", "stage", "layers", *MEASURES]]
     sizes = [len(stage.layers) for stage in result.stages]
     for checked in result.methods:
         tests = [("cascading", i + 1, int(result.layers[i]), rows) for i, rows in enumerate(checked.cascading)]
@@ -118,8 +112,8 @@ def per_picture(result: Sanity) -> str:
         for test, stage, layers, rows in tests:
             for name, target, values in zip(result.pictures, result.target, rows, strict=True):
                 numbers = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
-                writer.writerow([as_text(name), int(target), checked.method, test, stage, layers, *numbers])
-    return text.getvalue()
+                lines.append([as_text(name), int(target), checked.method, test, stage, layers, *numbers])
+    return csv_text(lines)
 
 
 def similarity_curves(result: Sanity, measure: str = "spearman") -> npt.NDArray[np.uint8]:

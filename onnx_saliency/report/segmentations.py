@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from onnx_saliency.report.detections import (
 from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_text
 from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
 from onnx_saliency.report.results import as_text
+from onnx_saliency.report.table import csv_text
 from onnx_saliency.vision import Segmentation, Segmenter
 
 MASK, DRAWN = ".mask.png", ".drawn.jpg"
@@ -128,15 +127,13 @@ class Segmentations:
         return f"Recipe {recipe['name']}: {', '.join(numbers)}."
 
     def _table(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_CSV)
+        lines: list[Sequence[Any]] = [_CSV]
         for row in self.rows:
             for each in row["detections"]:
                 values = {**each, **dict(zip(_CSV[4:8], each["box"], strict=True)), "image": row["image"]}
                 values["notes"] = " ".join([*row["notes"], *each["notes"]])
-                writer.writerow([values[column] for column in _CSV])
-        return text.getvalue()
+                lines.append([values[column] for column in _CSV])
+        return csv_text(lines)
 
 
 def is_segmentation(path: Path, folder: Path) -> bool:

@@ -1,0 +1,21 @@
+"""Tables as text: rows as CSV, and an interval as a cell shows it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV, the columns' names first; lines end in a line feed on every system."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def shown_interval(interval: Mapping[str, float], *, digits: int = 3, sign: str = "+") -> str:
+    """Mean and interval, as in +0.071 [+0.052, +0.089]; an empty `sign` leaves out that of numbers above 0."""
+    mean, low, high = (f"{interval[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
