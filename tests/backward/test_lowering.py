@@ -107,6 +107,27 @@ def test_next_to_a_limit_is_inside_or_outside(limit):
             np.testing.assert_array_equal(run(model, feeds)["d_x"], expected, err_msg=f"{profile} {clip}")
 
 
+@pytest.mark.parametrize("high", [6.0, 8.0, 0.1, 2e-9])
+@pytest.mark.parametrize("low", [0.0, -1.0, 0.04])
+def test_next_to_two_limits_behind_a_convolution(low, high):
+    """Where a value stays in the blocked layout; 2e-9 is too near 0 to be made steep."""
+    low, high = np.float32(low), np.float32(high)
+    tiny = np.float32(1e-29) if low == 0 else np.spacing(np.abs(low))
+    x = np.zeros((2, 16, 4, 4), np.float32)
+    x[:, :, 0] = low - tiny, low, low + tiny, (low + high) / 2
+    x[:, :, 1] = np.nextafter(high, low), high, np.nextafter(high, np.float32(np.inf)), 1e9
+    inside = (low < x) & (x < high)
+    limits = f"low = Constant<value = float {{{low!s}}}>() high = Constant<value = float {{{high!s}}}>()"
+    model = parse(
+        "(float[2,16,4,4] x, float[16,1,1,1] w) => (float[2,16,4,4] y)",
+        f"{limits} z = Conv<group = 16>(x, w) y = Clip(z, low, high)",
+    )
+    feeds = {"x": x, "w": np.ones((16, 1, 1, 1), np.float32), "v0": np.full_like(x, 3)}
+    for profile in PROFILES:
+        made, _ = differentiate(model, ["x"], np.float32, profile)
+        np.testing.assert_array_equal(run(made, feeds)["d_x"], 3 * inside, err_msg=profile)
+
+
 def test_the_profile_of_a_provider():
     assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
 
