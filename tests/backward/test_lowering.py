@@ -128,6 +128,26 @@ def test_next_to_two_limits_behind_a_convolution(low, high):
         np.testing.assert_array_equal(run(made, feeds)["d_x"], 3 * inside, err_msg=profile)
 
 
+@pytest.mark.parametrize(
+    "body", ["y = Conv<pads = [1, 1, 1, 1]>(both, w)", "e = Relu(both) y = Conv<pads = [1, 1, 1, 1]>(e, w)"]
+)
+def test_the_gradient_of_a_concatenation_behind_a_convolution(body):
+    """For the CPU a convolution a part, where nothing stands between."""
+    model = parse(
+        "(float[2,3,6,6] x, float[16,3,1,1] u, float[32,3,1,1] v, float[5,48,3,3] w) => (float[2,5,6,6] y)",
+        f"one = Conv(x, u) other = Conv(x, v) both = Concat<axis = 1>(one, other) {body}",
+    )
+    rng = np.random.default_rng(0)
+    sizes = {"x": (2, 3, 6, 6), "u": (16, 3, 1, 1), "v": (32, 3, 1, 1), "w": (5, 48, 3, 3), "v0": (2, 5, 6, 6)}
+    feeds = {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    for profile in PROFILES:
+        np.testing.assert_allclose(found[profile], found["portable"], rtol=1e-5, atol=1e-4, err_msg=profile)
+        splits = [node.op_type for node in made[profile].graph.node].count("Split")
+        assert splits == (profile != "cpu" or "Relu" in body), profile
+
+
 def test_the_profile_of_a_provider():
     assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
 

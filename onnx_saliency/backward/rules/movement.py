@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnx_saliency.backward.lowering import parted
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -89,6 +90,8 @@ def concat(n: Call, dy: Tensor) -> Gradients:
     inputs = [n.input(i) for i in range(len(n.inputs))]
     if len(inputs) == 1:
         return dy
+    if (apart := parted(dy, inputs, axis)) is not None:
+        return apart
     lengths = op.Concat(*(op.Shape(x, start=axis, end=axis + 1) for x in inputs), axis=0)
     parts: list[Tensor] = op.Split(dy, lengths, axis=axis, outputs=len(inputs))
     return parts
