@@ -5,6 +5,8 @@
     python tools/bench.py squeezenet --engine captum --batch 1   # some of it; forward and ours are always there
     python tools/bench.py net.onnx --threads 1
 
+Settings that the JSON file has already are not measured again: a long measurement can be done in parts.
+
 Every engine has a process of its own, and all of a setting live at once: the engines run in turn, run by run, so that
 a machine whose speed drifts slows all alike. A figure is the median of the runs, a ratio the median of the ratios to
 the forward pass of the same run. Memory is the most that a process held resident while it ran, weights and all, less
@@ -17,6 +19,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import itertools
+import json
 import os
 import platform
 import re
@@ -170,11 +173,15 @@ class Setting:
 # --- the tables --------------------------------------------------------------------------------
 
 
-def markdown(cells: list[Cell], engines: list[str], about: str) -> str:
-    """The tables for the docs: times, then memory."""
-    rows = by_setting(cells)
-    times = [[*key, *(row[engine].time() for engine in engines)] for key, row in rows.items()]
-    memory = [[*key, *(row[engine].memory() for engine in engines)] for key, row in rows.items()]
+def markdown(cells: list[Cell], about: str) -> str:
+    """The tables for the docs: times, then memory; nothing where an engine was not asked for."""
+    engines = [name for name in ENGINES if any(cell.engine == name for cell in cells)]
+    order = list(NETS)
+    rows = sorted(
+        by_setting(cells).items(), key=lambda row: (order.index(row[0][0]) if row[0][0] in order else -1, row[0])
+    )
+    times = [[*key, *(row[engine].time() if engine in row else "" for engine in engines)] for key, row in rows]
+    memory = [[*key, *(row[engine].memory() if engine in row else "" for engine in engines)] for key, row in rows]
     columns = ("net", "batch", "threads", *engines)
     legend = "Milliseconds; beside the forward pass, the ratio to it and its quartiles, run by run:"
     return f"{about}.\n\n{legend}\n\n{table(columns, times)}\nPeak memory, MiB:\n\n{table(columns, memory)}"
@@ -220,7 +227,9 @@ def main(
     runs: Annotated[int, typer.Option(min=2, help="Counted runs of each.")] = 11,
     limit: Annotated[float, typer.Option(help="Seconds for an engine to be built, or to run once.")] = 600,
     models: Annotated[Path | None, typer.Option(help="Keep the nets' files in this folder.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures here, as they come.")] = None,
+    to_json: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures here, as they come; go on where it ends.")
+    ] = None,
     to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew the tables in this page.")] = None,
 ) -> None:
     """Print what each engine takes on each net, beside the forward pass."""
@@ -235,14 +244,16 @@ def main(
     missing = {name: f"no {package}" for name in chosen if (package := absent(name)) is not None}
     engines = [name for name in chosen if name not in missing]
     about = f"{conditions(engines)}; medians of {runs} runs in turn"
-    cells: list[Cell] = []
+    known = json.loads(to_json.read_text("utf-8"))["cells"] if to_json is not None and to_json.exists() else []
+    cells = [Cell(**each) for each in known]
+    done = by_setting(cells).keys()
     console.print(about)
     for name, reason in missing.items():
         console.print(f"{name} is missing: {reason}")
 
     def keep() -> None:
-        if json is not None:
-            write_json(json, {"about": about, "missing": missing, "cells": [asdict(cell) for cell in cells]})
+        if to_json is not None:
+            write_json(to_json, {"about": about, "missing": missing, "cells": [asdict(cell) for cell in cells]})
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = models or Path(scratch)
@@ -259,6 +270,8 @@ def main(
                 console.print(f"{net}, batch {size}, is left out: {fixed}")
                 continue
             for count in threads:
+                if (Path(net).stem, size, count) in done:
+                    continue
                 console.print(f"{Path(net).stem}, batch {size}, threads {count}")
                 found = Setting(Path(net).stem, Task(path, image, shape, count), engines).measure(runs, limit)
                 console.print("\n".join(cell.line() for cell in found))
@@ -266,7 +279,7 @@ def main(
                 keep()
     keep()
     if to_markdown is not None:
-        renew(to_markdown, "bench", markdown(cells, engines, about))
+        renew(to_markdown, "bench", markdown(cells, about))
 
 
 if __name__ == "__main__":
