@@ -243,10 +243,11 @@ def main(
     chosen = [name for name in ENGINES if name in (BASE, OURS, *engine)]
     missing = {name: f"no {package}" for name in chosen if (package := absent(name)) is not None}
     engines = [name for name in chosen if name not in missing]
-    about = f"{conditions(engines)}; medians of {runs} runs in turn"
     known = json.loads(to_json.read_text("utf-8"))["cells"] if to_json is not None and to_json.exists() else []
     cells = [Cell(**each) for each in known]
     done = by_setting(cells).keys()
+    ever = [name for name in ENGINES if name in engines or any(cell.engine == name for cell in cells)]
+    about = f"{conditions(ever)}; medians of {runs} runs in turn"
     console.print(about)
     for name, reason in missing.items():
         console.print(f"{name} is missing: {reason}")

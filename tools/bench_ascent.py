@@ -1,7 +1,7 @@
 """What one step of a class model costs, beside one gradient of the same batch and the same step in PyTorch.
 
     python tools/bench_ascent.py
-    python tools/bench_ascent.py net.onnx --batch 8
+    python tools/bench_ascent.py mobilenetv2 net.onnx --batch 8
 
 Two sessions run in turn in one process, so that a machine whose speed drifts slows both; the ratio is the median of
 the ratios run by run. One warm-up run is not counted.
@@ -9,8 +9,9 @@ the ratios run by run. One warm-up run is not counted.
 
 from __future__ import annotations
 
+import itertools
 import statistics
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import typer
+from bench_nets import NETS, net_file
 from methods import renew
 from rich.console import Console
 from rich.table import Table
@@ -33,11 +35,8 @@ from onnx_saliency.report import write_json
 from onnx_saliency.runtime import Iteration, Session
 from onnx_saliency.vision.step import prepare_step
 
-sys.path += [str(Path(__file__).parents[1] / "tests" / room) for room in ("models", "reference")]
-from light import light_model
-
 COLUMNS = ("net", "batch", "threads", "gradient ms", "step ms", "ratio", "ratio, quartiles", "PyTorch step ms")
-NETS = ("resnet50", "squeezenet")
+DEFAULT = ("resnet50", "squeezenet")
 
 
 @dataclass(frozen=True)
@@ -155,21 +154,25 @@ def markdown(rows: list[Row]) -> str:
 
 
 def main(
-    models: Annotated[list[Path] | None, typer.Argument(help="ONNX files; two light nets without any.")] = None,
+    nets: Annotated[
+        list[str] | None, typer.Argument(help=f"{', '.join(NETS)}, or ONNX files; {' and '.join(DEFAULT)} without.")
+    ] = None,
     threads: Annotated[list[int], typer.Option(help="Threads, one table row each.")] = [1, 2],  # noqa: B006
     batch: Annotated[list[int], typer.Option(help="Batch sizes; a net fixed to another is left out.")] = [1],  # noqa: B006
     runs: Annotated[int, typer.Option(min=2, help="Counted runs of each.")] = 11,
+    models: Annotated[Path | None, typer.Option(help="Keep the nets' files in this folder.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures here.")] = None,
     to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew the table in this page.")] = None,
 ) -> None:
     """Print gradient and step for each net, and their ratio."""
-    nets = [(path.stem, lambda path=path: onnx.load(path)) for path in models or ()]
-    nets = nets or [(name, lambda name=name: light_model(name)) for name in NETS]
     rows = []
-    for name, build in nets:
-        model = build()
-        found = [measure(name, model, size, count, runs) for size in batch for count in threads]
-        rows += [row for row in found if row is not None]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = models or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for net, size in itertools.product(nets or DEFAULT, batch):
+            model = onnx.load(net_file(net, size, folder))
+            found = [measure(Path(net).stem, model, size, count, runs) for count in threads]
+            rows += [row for row in found if row is not None]
     table = Table(*COLUMNS, title=f"onnxruntime {onnxruntime.__version__}, CPU")
     for row in rows:
         table.add_row(*row.cells())

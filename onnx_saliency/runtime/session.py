@@ -63,6 +63,8 @@ class Session:
             if threads < 1:
                 raise ProviderError(f"A session takes 1 or more threads, not {threads}; None leaves it to the runtime.")
             options.intra_op_num_threads = threads
+        # Else threads that wait for more work keep the cores from what comes between runs: another session, NumPy.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if _usable(ort, wanted)[0] == "CPUExecutionProvider":

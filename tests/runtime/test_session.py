@@ -36,6 +36,12 @@ def test_outputs_in_the_order_asked_for():
     np.testing.assert_array_equal(again[1], y)
 
 
+def test_threads_of_the_runtime_do_not_spin_between_runs(net):
+    """Else two sessions in turn, or NumPy after one, wait for cores that do nothing."""
+    options = Session(net, providers=["cpu"]).runtime.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_a_large_model_travels_through_a_file(monkeypatch):
     monkeypatch.setattr(sys.modules["onnx_saliency.runtime.session"], "_PROTOBUF_LIMIT", 100)
     session = Session(ir.from_proto(small()), providers=["cpu"])
