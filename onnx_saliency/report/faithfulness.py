@@ -19,7 +19,7 @@ from onnx_saliency.explain import Explainer
 from onnx_saliency.images import read_picture
 from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
-from onnx_saliency.report.overlay import normalise, overlay
+from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
 from onnx_saliency.report.results import as_text
 from onnx_saliency.report.table import csv_text
@@ -167,6 +167,7 @@ def _maps(explainers: Mapping[str, Explainer], image: Any, target: int) -> Secti
     figures = [Figure(picture.pixels, "picture")]
     for name, explainer in explainers.items():
         found = explainer.explain([picture], target)
-        drawn = overlay(picture.pixels, found.placements[0].restore(normalise(found.saliency[0])))
-        figures.append(Figure(drawn, name))
+        place = found.placements[0]
+        drawn = overlay(picture.pixels, place.restore(normalise(found.saliency[0])))
+        figures.append(Figure(framed(drawn, place), name))
     return Section(Path(picture.name).name, figures, lead=next(iter(explainers.values())).label(target))

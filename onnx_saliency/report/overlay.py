@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.errors import ImageError
+from onnx_saliency.images import Placement
 from onnx_saliency.report.colour import heat
 
 SMOOTHING = 0.015
@@ -20,6 +21,7 @@ _BAND = 256  # rows blended at a time
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _NEUTRAL = np.array([26.0, 28.0, 36.0])
 """What a receded picture fades to: the cool dark of the ramp's lowest colour."""
+_LIGHT, _LINES = 235.0, 250  # the grey of a frame, and how many of its lines the picture's short side would hold
 
 
 def normalise(
@@ -72,6 +74,27 @@ def overlay(
     for top in range(0, len(pixels), _BAND):  # a 100-megapixel photograph in floats would take gigabytes
         band = slice(top, top + _BAND)
         shown[band] = _blended(pixels[band], values[band], dim, tint)
+    return shown
+
+
+def framed(drawn: npt.NDArray[np.uint8], place: Placement) -> npt.NDArray[np.uint8]:
+    """A thin light line around what the network saw of the picture, since its map ends there; none if it saw all.
+
+    drawn: uint8 (H, W, 3), of the picture's size.
+    Returns uint8 (H, W, 3).
+    """
+    height, width = place.picture_size
+    left, top, right, bottom = (round(edge) for edge in place.box)
+    rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+    line = max(1, round(min(height, width) / _LINES))
+    around = np.zeros((height, width), bool)
+    around[rows, columns] = True
+    around[
+        rows.start + line * (rows.start > 0) : rows.stop - line * (rows.stop < height),
+        columns.start + line * (columns.start > 0) : columns.stop - line * (columns.stop < width),
+    ] = False
+    shown = drawn.copy()
+    shown[around] = np.rint(0.5 * drawn[around] + 0.5 * _LIGHT)
     return shown
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnx_saliency.explain import Explainer, Explanation
 from onnx_saliency.report.colour import heat
 from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_npz, write_text
-from onnx_saliency.report.overlay import normalise, overlay
+from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
 from onnx_saliency.report.sheet import Tile
 
@@ -54,7 +54,7 @@ class Results:
             stem = unused(Path(picture.name).stem or "picture", self._stems)
             place, saliency = explanation.placements[i], explanation.saliency[i]
             shown = place.restore(normalise(saliency))
-            blended, coloured = overlay(picture.pixels, shown), heat(shown)
+            blended, coloured = framed(overlay(picture.pixels, shown), place), heat(shown)
             paths = {name: self.folder / f"{stem}.{name}" for name in ("overlay.png", "map.png", "npz")}
             write_image(paths["overlay.png"], blended)
             write_image(paths["map.png"], coloured)
@@ -95,7 +95,8 @@ class Results:
         write_json(self.folder / "explain.json", summary)
         name = as_text(Path(model).name)
         intro = (
-            f"Where the answers of {name} come from. {_meaning(explainer)}\n\n"
+            f"Where the answers of {name} come from. {_meaning(explainer)} "
+            "A thin line frames what the network saw, where that is not the whole picture.\n\n"
             f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
         )
         if len(self.rows) > len(self.sections):
@@ -106,13 +107,14 @@ class Results:
 def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:
     """Picture, map and overlay of one picture, for a contact sheet."""
     picture = explanation.pictures[i]
-    shown = explanation.placements[i].restore(normalise(explanation.saliency[i]))
+    place = explanation.placements[i]
+    shown = place.restore(normalise(explanation.saliency[i]))
     target = int(explanation.target[i])
     probability = f"{explanation.probabilities[i, target]:.1%}"
     return [
         Tile(picture.pixels, explainer.label(target), probability),
         Tile(heat(shown), "saliency", _CAPTIONS.get(explainer.method.name, explainer.method.name)),
-        Tile(overlay(picture.pixels, shown), "overlay", "bright where the class comes from"),
+        Tile(framed(overlay(picture.pixels, shown), place), "overlay", "bright where the class comes from"),
     ]
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from onnx_saliency.errors import ImageError
-from onnx_saliency.report.overlay import normalise, overlay
+from onnx_saliency.images import Placement
+from onnx_saliency.report.overlay import framed, normalise, overlay
 
 rng = np.random.default_rng(11)
 PICTURE = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -139,3 +140,34 @@ def test_every_row_of_a_tall_picture_is_drawn():
     values = rng.random((700, 3))
     row_by_row = np.concatenate([overlay(tall[i : i + 1], values[i : i + 1]) for i in range(700)])
     assert np.array_equal(overlay(tall, values), row_by_row)
+
+
+@pytest.mark.parametrize(
+    ("box", "line"),
+    [
+        ((0.0, 0.0, 60.0, 40.0), []),
+        ((-5.0, -5.0, 65.0, 45.0), []),  # padded
+        ((10.0, 0.0, 50.0, 40.0), ["left", "right"]),
+        ((10.2, 5.0, 49.8, 35.0), ["left", "top", "right", "bottom"]),
+    ],
+)
+def test_a_line_frames_what_the_network_saw(box, line):
+    drawn = framed(PICTURE, Placement((40, 60), box, (8, 8)))
+    left, top, right, bottom = (
+        max(0, round(box[0])),
+        max(0, round(box[1])),
+        min(60, round(box[2])),
+        min(40, round(box[3])),
+    )
+    changed = np.zeros((40, 60), bool)
+    sides = {"left": np.s_[top:bottom, left], "right": np.s_[top:bottom, right - 1]}
+    sides |= {"top": np.s_[top, left:right], "bottom": np.s_[bottom - 1, left:right]}
+    for side in line:
+        changed[sides[side]] = True
+    np.testing.assert_array_equal(drawn[~changed], PICTURE[~changed])
+    np.testing.assert_array_equal(drawn[changed], np.rint((PICTURE[changed] + 235.0) / 2))
+
+
+def test_a_large_picture_has_a_line_that_is_seen():
+    drawn = framed(np.zeros((1000, 2000, 3), np.uint8), Placement((1000, 2000), (500.0, 0.0, 1500.0, 1000.0), (8, 8)))
+    assert drawn.any(axis=(0, 2)).nonzero()[0].tolist() == [*range(500, 504), *range(1496, 1500)]
