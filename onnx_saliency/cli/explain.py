@@ -128,7 +128,10 @@ def explain(
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
         if gaps:
             out.print(f"\nThe values add up to the score's change but for {max(gaps):.1%} of it, or less.")
-        out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
+        where, index = (escape(str(path)) for path in (output_folder, output_folder / "index.html"))
+        out.print(
+            f"\nOverlays, maps and numbers are in {where}, all of it on one page: [bold]{index}[/]", soft_wrap=True
+        )
     if failed:
         raise typer.Exit(PARTIAL)
 
@@ -136,12 +139,10 @@ def explain(
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and cells; a neuron has no probability."""
     of_classes = all(row["probability"] is not None for row in rows)
-    columns = (
-        ("picture", "class", "probability", "score", "files") if of_classes else ("picture", "what", "score", "files")
-    )
+    columns = ("picture", "class", "probability", "score") if of_classes else ("picture", "what", "score")
     cells = []
     for row in rows:
         probability = (f"{row['probability']:.1%}",) if of_classes else ()
         score = f"{row['score']:.4g}" if not of_classes else f"{row['score']:.2f}"
-        cells.append((Path(row["image"]).name, row["label"], *probability, score, Path(row["overlay"]).name))
+        cells.append((Path(row["image"]).name, row["label"], *probability, score))
     return columns, cells
