@@ -92,6 +92,16 @@ def test_bench_puts_engines_beside_each_other(folder: Path) -> None:
     assert forward["refused"] is None
     assert ours["refused"] is None
     assert str(round(ours["peak"] or 0)) in memory
+    more = ["--runs", "2", "--threads", "1", "--batch", "1", "--batch", "2"]
+    again = subprocess.run([*command, *more, "--json", figures, "--markdown", written], check=True, capture_output=True)
+    assert b"batch 2" not in again.stdout  # it is there already
+    kept = json.loads(figures.read_text("utf-8"))["cells"]
+    assert kept[:2] == [forward, ours]
+    assert [cell["batch"] for cell in kept] == [2, 2, 1, 1]
+    assert [line[:13] for line in written.read_text("utf-8").splitlines() if " | 1 | " in line][:2] == [
+        "| net | 1 | 1",
+        "| net | 2 | 1",
+    ]
 
 
 def test_bench_names_what_it_does_not_know() -> None:

@@ -173,13 +173,10 @@ class Setting:
 # --- the tables --------------------------------------------------------------------------------
 
 
-def markdown(cells: list[Cell], about: str) -> str:
+def markdown(cells: list[Cell], engines: list[str], about: str) -> str:
     """The tables for the docs: times, then memory; nothing where an engine was not asked for."""
-    engines = [name for name in ENGINES if any(cell.engine == name for cell in cells)]
-    order = list(NETS)
-    rows = sorted(
-        by_setting(cells).items(), key=lambda row: (order.index(row[0][0]) if row[0][0] in order else -1, row[0])
-    )
+    place = {net: i for i, net in enumerate(NETS)}
+    rows = sorted(by_setting(cells).items(), key=lambda row: (place.get(row[0][0], -1), row[0]))
     times = [[*key, *(row[engine].time() if engine in row else "" for engine in engines)] for key, row in rows]
     memory = [[*key, *(row[engine].memory() if engine in row else "" for engine in engines)] for key, row in rows]
     columns = ("net", "batch", "threads", *engines)
@@ -260,6 +257,9 @@ def main(
         folder = models or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         for net, size in itertools.product(nets or NETS, batch):
+            left = [count for count in threads if (Path(net).stem, size, count) not in done]
+            if not left:
+                continue
             try:
                 path = net_file(net, size, folder)
                 image, shape = image_input(onnx.load(path), size)
@@ -270,9 +270,7 @@ def main(
             except ValueError as fixed:
                 console.print(f"{net}, batch {size}, is left out: {fixed}")
                 continue
-            for count in threads:
-                if (Path(net).stem, size, count) in done:
-                    continue
+            for count in left:
                 console.print(f"{Path(net).stem}, batch {size}, threads {count}")
                 found = Setting(Path(net).stem, Task(path, image, shape, count), engines).measure(runs, limit)
                 console.print("\n".join(cell.line() for cell in found))
@@ -280,7 +278,7 @@ def main(
                 keep()
     keep()
     if to_markdown is not None:
-        renew(to_markdown, "bench", markdown(cells, about))
+        renew(to_markdown, "bench", markdown(cells, ever, about))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,13 @@ def profile_for(provider: str) -> Profile:
     return next((profile for profile in PROFILES if profile == provider), "portable")
 
 
+def for_cpu(x: Tensor) -> bool:
+    """Whether x is one for the fast kernels of the profile "cpu", which are of float32 only."""
+    return x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT
+
+
 def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Tensor:
-    """dy where low < y < high, else 0, of y that no limit lets further; None is no limit
+    """dy where low < y < high, else 0; None is no limit; where there are two, y does not go beyond them
 
     cpu: dy · clip(steep (y − low), 0, 1), a HardSigmoid, which stays in the blocked layout: 0.8 ns for one limit, where
     Greater, Cast and Mul take 1.7 and Where takes 2.8; 1.5 for two, where those take 2.2. Where alone gives 0 of an
@@ -43,7 +48,7 @@ def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Ten
     if low is None and high is None:
         return dy
     limits = [None if limit is None else _number(limit) for limit in (low, high)]
-    if dy.tape.profile == "cpu" and y.dtype == ir.DataType.FLOAT and [low, high].count(None) == limits.count(None):
+    if for_cpu(y) and [low, high].count(None) == limits.count(None):
         return dy * _steps(y, *limits)
     above = None if low is None else y > low
     below = None if high is None else y < high
@@ -52,15 +57,14 @@ def between(dy: Tensor, y: Tensor, low: Limit = None, high: Limit = None) -> Ten
 
 def _steps(y: Tensor, low: float | None, high: float | None) -> Tensor:
     """1 where low < y < high, else 0."""
-    if low is not None and high is not None and max(2 * low, 1 / _FAR) < high and (channels := _in_blocks(y)):
+    if low is not None and high is not None and max(2 * low, 1 / _FAR) < high and _channels_in_blocks(y):
         # What has reached `high` is taken below `low` by a depthwise convolution, into which the runtime fuses the sum
         # and the step behind it: two passes over memory, not the three of two steps and their product, 7 % of
         # MobileNetV2.
         _, exponent = math.frexp(high)
         slope = 2.0 ** (24 - exponent)  # so steep that the number before `high` makes 1/2 or less
         reached = op.HardSigmoid(y, alpha=slope, beta=1 - slope * high)
-        weight = np.full((channels, 1, 1, 1), 1.5 * (low - high), np.float32)
-        y, high = op.Conv(reached, weight, group=channels) + y, None
+        y, high = _multiplied(reached, 1.5 * (low - high), _channels_in_blocks(y)) + y, None
     slopes = [(limit, slope) for limit, slope in ((low, STEEP), (high, -STEEP)) if limit is not None]
     return reduce(mul, [op.HardSigmoid(y, alpha=slope, beta=-slope * limit) for limit, slope in slopes])
 
@@ -86,7 +90,7 @@ def fraction(x: Tensor, a: float, b: float) -> Tensor:
 
     cpu: a HardSigmoid: once over the numbers, not twice, and it stays in the blocked layout, which Sub leaves.
     """
-    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT:
+    if for_cpu(x):
         return op.HardSigmoid(x, alpha=float(a), beta=float(b))
     return b - x if a == -1 else x * a + b
 
@@ -97,7 +101,7 @@ def standardised(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Te
     cpu, over the last axes: both are outputs of a LayerNormalization, one kernel for eight.
     """
     lengths = [length for length in (x.dims or ())[axes[0] :] if isinstance(length, int)]
-    if x.tape.profile == "cpu" and x.dtype == ir.DataType.FLOAT and len(lengths) == x.rank - axes[0]:
+    if for_cpu(x) and len(lengths) == x.rank - axes[0]:
         ones = np.ones(lengths, np.float32)
         x_hat, _, inverse = op.LayerNormalization(x, ones, outputs=3, axis=axes[0], epsilon=epsilon)
         return x_hat, inverse
@@ -113,7 +117,7 @@ def scaled_by_channel(dy: Tensor, scale: Tensor) -> Tensor:
     convolutions around it, which Mul by a vector leaves. Its convolutions are of float32 only.
     """
     channels = dy.dims[1] if dy.dims is not None else None
-    if dy.tape.profile == "cpu" and dy.rank == 4 and isinstance(channels, int) and dy.dtype == ir.DataType.FLOAT:
+    if for_cpu(dy) and dy.rank == 4 and isinstance(channels, int):
         return op.Conv(dy, op.Reshape(scale, [channels, 1, 1, 1]), group=channels)
     return dy * (op.Reshape(scale, [-1] + [1] * (dy.rank - 2)) if dy.rank > 2 else scale)
 
@@ -125,7 +129,7 @@ def spread(dy: Tensor, lengths: list[int], strides: list[int]) -> Tensor | None:
     convolution 3x3 3.9 ms on 96 x 56 x 56, 5x5 1.5 ms on 144 x 28 x 28, where ConvTranspose takes 4.3 and 2.3, and
     one thread for its columns. Elsewhere None: ConvTranspose.
     """
-    if dy.tape.profile != "cpu" or dy.dtype != ir.DataType.FLOAT or len(lengths) != 2:
+    if not for_cpu(dy) or len(lengths) != 2:
         return None
     first = np.zeros([1, 1, *(m * s for m, s in zip(lengths, strides, strict=True))], np.float32)
     first[:, :, :: strides[0], :: strides[1]] = 1
@@ -152,10 +156,8 @@ def into_blocks(dx: Tensor, x: Tensor) -> Tensor:
     their inputs have it, so one gradient without would draw all others out that join it on its way back through the
     blocks of a residual net: 8 % of ResNet-50.
     """
-    channels = _in_blocks(x)
-    if dx.tape.profile != "cpu" or dx.dtype != ir.DataType.FLOAT or channels == 0:
-        return dx
-    return op.Conv(dx, np.ones((channels, 1, 1, 1), np.float32), group=channels)
+    channels = _channels_in_blocks(x)
+    return _multiplied(dx, 1.0, channels) if for_cpu(dx) and channels else dx
 
 
 def parted(dy: Tensor, parts: list[Tensor], axis: int) -> list[Tensor] | None:
@@ -165,7 +167,7 @@ def parted(dy: Tensor, parts: list[Tensor], axis: int) -> list[Tensor] | None:
     leaves the blocked layout for Split and comes back to it. 5 % of SqueezeNet. Elsewhere None: Split.
     """
     node = dy.value.producer()
-    if dy.tape.profile != "cpu" or axis != 1 or node is None or node.op_type != "Conv" or dy.dtype != ir.DataType.FLOAT:
+    if not for_cpu(dy) or axis != 1 or node is None or node.op_type != "Conv":
         return None
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     channels = [dim for part in parts if part.rank == 4 and isinstance(dim := (part.dims or ())[1], int)]
@@ -179,7 +181,13 @@ def parted(dy: Tensor, parts: list[Tensor], axis: int) -> list[Tensor] | None:
     ]
 
 
-def _in_blocks(x: Tensor) -> int:
+def _multiplied(x: Tensor, factor: float, channels: int) -> Tensor:
+    """x times a number, by a depthwise convolution of one pixel, whose result is in the blocked layout."""
+    product: Tensor = op.Conv(x, np.full((channels, 1, 1, 1), factor, np.float32), group=channels)
+    return product
+
+
+def _channels_in_blocks(x: Tensor) -> int:
     """The channels of x where it comes from a kernel of the blocked layout, else 0."""
     node, dims = x.value.producer(), x.dims
     if node is None or node.op_type not in _BLOCKED or dims is None or len(dims) != 4:

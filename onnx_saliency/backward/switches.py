@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward.lowering import BLOCK, STEEP
+from onnx_saliency.backward.lowering import BLOCK, STEEP, for_cpu
 from onnx_saliency.backward.registry import Call
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -28,7 +28,7 @@ def serves(n: Call) -> bool:
     """Whether the pool is one of these: for the CPU, of known size, without padding, whose windows step."""
     strides = n["strides"] or [1] * len(n["kernel_shape"])
     plain = not any(n["pads"] or ()) and not n["ceil_mode"] and set(n["dilations"] or [1]) == {1}
-    if n.tape.profile != "cpu" or n.x.dtype != ir.DataType.FLOAT or n.x.rank != 4 or not plain:
+    if not for_cpu(n.x) or n.x.rank != 4 or not plain:
         return False
     _, channels, *lengths = _known(n.x)
     steps = all(1 < s <= k <= 3 for k, s in zip(n["kernel_shape"], strides, strict=True))
