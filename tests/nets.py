@@ -8,6 +8,9 @@ import onnx.parser
 import onnxruntime as ort
 from onnx import numpy_helper
 
+from onnx_saliency.errors import OutOfMemoryError
+from onnx_saliency.runtime import Session
+
 IMAGE, SCORES = "float[N,3,8,8] image", "float[N,5] logits"
 
 CONV = """
@@ -78,3 +81,17 @@ def differences(model, image, classes, output="logits", step=1e-2):
         plus, minus = np.split(values.reshape(len(batch), -1)[:, c].astype(np.float64), 2)
         found[n] = (plus - minus) / (2 * step)
     return found.reshape(image.shape)
+
+
+def little_memory(monkeypatch, name, most):
+    """Our sessions have none for more than `most` rows of input `name`; the list fills with what was asked for."""
+    asked, ample = [], Session.run
+
+    def narrow(self, feeds, outputs=None):
+        asked.append(len(feeds[name]))
+        if asked[-1] > most:
+            raise OutOfMemoryError("full")
+        return ample(self, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", narrow)
+    return asked

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from nets import CONV_WEIGHTS, HEAD_WEIGHTS, graph, images, small
+from nets import CONV_WEIGHTS, HEAD_WEIGHTS, graph, images, little_memory, small
 
 import onnx_saliency as xs
 from onnx_saliency.errors import ModelError, OutOfMemoryError, SaliencyError
@@ -226,15 +226,7 @@ def test_what_cannot_be_halved(count, batch, fixed):
 def test_explainer_halves_and_goes_on(net, monkeypatch):
     many = images(5, 3, 8, 8)
     expected = xs.Explainer(net, providers=["cpu"]).explain(many)
-    run, widths = Session.run, []
-
-    def narrow(self, feeds, outputs=None):
-        widths.append(len(feeds["image"]))
-        if widths[-1] > 2:
-            raise OutOfMemoryError("full")
-        return run(self, feeds, outputs)
-
-    monkeypatch.setattr(Session, "run", narrow)
+    widths = little_memory(monkeypatch, "image", 2)
     found = xs.Explainer(net, providers=["cpu"]).explain(many)
     assert widths == [5, 2, 2, 1]
     np.testing.assert_allclose(found.saliency, expected.saliency, rtol=1e-5)

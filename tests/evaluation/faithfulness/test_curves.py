@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from nets import graph, images, run, small
+from nets import graph, images, little_memory, run, small
 from scipy import signal
 
 from onnx_saliency import Explainer, Preprocess
-from onnx_saliency.errors import ExportError, MetricError, OutOfMemoryError, TargetError
+from onnx_saliency.errors import ExportError, MetricError, TargetError
 from onnx_saliency.evaluation.faithfulness import (
     PROTOCOLS,
     Blur,
@@ -20,7 +20,6 @@ from onnx_saliency.evaluation.faithfulness import (
     rank_pixels,
 )
 from onnx_saliency.evaluation.faithfulness.curves import fills
-from onnx_saliency.runtime import Session
 
 ODD = {"inputs": "float[N,3,7,5] image"}
 CHANNELS = """
@@ -174,17 +173,10 @@ def test_a_model_of_a_fixed_batch_runs_in_parts():
 def test_memory_that_does_not_suffice_halves_the_batch_for_good(monkeypatch):
     image, saliency = images(1, 3, 7, 5), np.random.default_rng(3).random((7, 5))
     explainer = Explainer(small(**ODD), cache=False, preprocess=Preprocess())
-    scorer, asked, real = Scorer(explainer), [], Session.run
+    scorer = Scorer(explainer)
     ranks, counts = rank_pixels(saliency), PROTOCOLS["plain"].counts("deletion", 35)
     expected = scorer.score(image, np.zeros_like(image), ranks, counts).logits
-
-    def run(self, feeds, outputs=None):
-        asked.append(len(feeds["count"]))
-        if asked[-1] > 4:
-            raise OutOfMemoryError("full")
-        return real(self, feeds, outputs)
-
-    monkeypatch.setattr(Session, "run", run)
+    asked = little_memory(monkeypatch, "count", 4)
     np.testing.assert_allclose(scorer.score(image, np.zeros_like(image), ranks, counts).logits, expected, atol=1e-6)
     assert asked == [11, 5, 2, 2, 2, 2, 2, 1]
     asked.clear()
