@@ -46,8 +46,8 @@ class Explanation:
         target: int64 (N,), the class explained, or the channel.
         score: float32 (N,), the value of what is explained.
         source: int64 (N,), which of the images a row explains.
-        gap: float32 (N,), of integrated gradients: how far the values are from adding up to the score's change, as a
-            fraction of it; None of other methods.
+        gap: float32 (N,), of integrated gradients: what its points miss of the score's change, as a fraction of it,
+            before that is made up for; None of other methods.
         notes: what to know before comparing methods.
         pictures: the pictures, where pictures were given, one a row.
         placements: where each picture went into the network's input, one a row.

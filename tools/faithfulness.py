@@ -2,6 +2,7 @@
 
     python tools/faithfulness.py --data data --out faithfulness                  # 100 boxed photographs, all nets
     python tools/faithfulness.py --data data --out faithfulness --markdown docs/faithfulness.md
+    python tools/faithfulness.py --data data --out blurred --protocol blurred --markdown docs/faithfulness.md
 
 What was measured of a net is kept in the folder `--out`, and a second run goes on with those that are missing.
 """
@@ -90,7 +91,7 @@ def main(
     table = markdown(found)
     print(table)
     if pages is not None:
-        renew(pages, "faithfulness", f"{table}\n")
+        renew(pages, f"faithfulness-{protocol}", f"{table}\n")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ Methods = Annotated[
     typer.Option("--method", help=f"As explain takes it; as often as wanted. Default: {', '.join(METHODS)}."),
 ]
 ProtocolName = Annotated[
-    str, typer.Option("--protocol", help="plain, smdl-celeba, smdl-vggface2, smdl-cub, xplique, openvino-xai or rise.")
+    str,
+    typer.Option(
+        "--protocol", help="plain, blurred, smdl-celeba, smdl-vggface2, smdl-cub, xplique, openvino-xai or rise."
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Of both curves, instead of the protocol's own.", show_default=False)

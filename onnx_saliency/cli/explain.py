@@ -127,7 +127,10 @@ def explain(
         print_table(*_table(results.rows), numbers=("probability", "score"))
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
         if gaps:
-            out.print(f"\nThe values add up to the score's change but for {max(gaps):.1%} of it, or less.")
+            out.print(
+                f"\nThe values add up to the score's change. The points alone miss {max(gaps):.1%} of it, or less: "
+                "take more steps if that is much."
+            )
         where, index = (escape(str(path)) for path in (output_folder, output_folder / "index.html"))
         out.print(
             f"\nOverlays, maps and numbers are in {where}, all of it on one page: [bold]{index}[/]", soft_wrap=True

@@ -127,7 +127,7 @@ def test_a_model_without_rectifiers_is_told_of():
 
 COUNT = 4
 LIMITS = {"resnet20_cifar10": 0.01, "mobilenetv1_0.25_224": 0.02}
-"""Of the median gap: a net of kinks leaves a per cent or so at 128 steps, here or there by chance."""
+"""Of what the rule alone misses, the median: a net of kinks leaves a per cent or so, here or there by chance."""
 
 
 @REAL
@@ -141,6 +141,6 @@ def test_integrated_gradients_are_complete(name):
     rows = np.arange(COUNT)
     change = found.logits[rows, found.target] - black[found.target]
     gap = (found.gradient.sum(axis=(1, 2, 3), dtype=np.float64) - change) / np.abs(change)
-    print(f"median |gap| {np.median(np.abs(gap)):.3%}")
-    np.testing.assert_allclose(found.gap, gap, atol=2e-4)
+    print(f"largest |gap| {np.abs(gap).max():.3%}, of the rule alone {np.abs(found.gap).max():.3%}")
+    assert np.abs(gap).max() < 1e-3
     assert np.median(np.abs(found.gap)) < LIMITS[name]

@@ -81,7 +81,8 @@ class Attribution:
     Attributes:
         values: signed, the shape and layout of the image; None where the method gives a map alone.
         saliency: float [N, H, W], >= 0; None stands for the maximum over channels of |values|.
-        gap: [N], how far the values are from adding up to the score's change, as a fraction of it.
+        gap: [N], what a rule of integration missed of the score's change, as a fraction of it, before that was made up
+            for.
     """
 
     values: Tensor | None
