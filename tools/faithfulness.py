@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from methods import renew
-from nets import Net, find_nets, measure_each
+from nets import Net, find_nets, measure_each, title
 
 import onnx_saliency as xs
 from onnx_saliency.cli.contest import METHODS
@@ -61,7 +61,7 @@ def markdown(found: list[dict[str, Any]]) -> str:
         for i, row in enumerate(net["contenders"]):
             name = f"*{row['name']}*" if row["baseline"] else row["name"]
             marked = [cell.strip().replace("*", "\\*") for cell in cells(row)]
-            lines.append(f"| {_title(net) if i == 0 else ''} | {name} | {' | '.join(marked)} |")
+            lines.append(f"| {title(net) if i == 0 else ''} | {name} | {' | '.join(marked)} |")
         best = [net["best"][metric] or ALIKE for metric in METRICS]
         lines.append(f"| | **best method** | {' | '.join(best)} |")
     lines += ["", f"| net | of | best method | less {RANDOM} | less {CENTRE} |", "|---|---|---|---:|---:|"]
@@ -70,12 +70,8 @@ def markdown(found: list[dict[str, Any]]) -> str:
         asked = [("insertion", "gradient"), *((metric, net["best"][metric]) for metric in ("deletion", "insertion"))]
         for i, (metric, name) in enumerate(asked):
             leads = [shown_interval(rows[name][f"minus {other}"][metric]) for other in (RANDOM, CENTRE)]
-            lines.append(f"| {_title(net) if i == 0 else ''} | {metric} | {name} | {' | '.join(leads)} |")
+            lines.append(f"| {title(net) if i == 0 else ''} | {metric} | {name} | {' | '.join(leads)} |")
     return "\n".join(lines)
-
-
-def _title(net: dict[str, Any]) -> str:
-    return f"{net['net']}, {net['pictures']} pictures"
 
 
 def main(

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from methods import renew
-from nets import Net, find_nets, measure_each
+from nets import Net, find_nets, measure_each, title
 
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
 from onnx_saliency.evaluation.localisation.measure import measure_localisation
@@ -41,16 +41,12 @@ def markdown(found: list[dict[str, Any]]) -> str:
     for net in found:
         for i, row in enumerate(net["contenders"]):
             name = f"**{row['name']}**" if row["name"] in SEGMENT_RECIPES else row["name"]
-            lines.append(f"| {_title(net) if i == 0 else ''} | {name} | {' | '.join(cells(row))} |")
+            lines.append(f"| {title(net) if i == 0 else ''} | {name} | {' | '.join(cells(row))} |")
     lines += ["", f"| net | map of | {' | '.join(MAP_COLUMNS)} |", "|---|---|" + "---:|" * len(MAP_COLUMNS)]
     for net in found:
         for i, (name, row) in enumerate(net["maps"].items()):
-            lines.append(f"| {_title(net) if i == 0 else ''} | {name} | {' | '.join(map_cells(row))} |")
+            lines.append(f"| {title(net) if i == 0 else ''} | {name} | {' | '.join(map_cells(row))} |")
     return "\n".join(lines)
-
-
-def _title(net: dict[str, Any]) -> str:
-    return f"{net['net']}, {net['pictures']} pictures"
 
 
 def main(

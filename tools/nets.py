@@ -47,6 +47,11 @@ def find_nets(data: Path, names: list[str] | None = None) -> list[Net]:
     ]
 
 
+def title(found: dict[str, Any]) -> str:
+    """What a table calls a net that `measure_each` found: its name, and on how many pictures it was measured."""
+    return f"{found['net']}, {found['pictures']} pictures"
+
+
 def measure_each(
     nets: list[Net], out: Path, measure: Callable[[Net, Callable[..., None]], dict[str, Any]]
 ) -> list[dict[str, Any]]:

@@ -128,8 +128,8 @@ def explain(
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
         if gaps:
             out.print(
-                f"\nThe values add up to the score's change. The points alone miss {max(gaps):.1%} of it, or less: "
-                "take more steps if that is much."
+                f"\nOf the score's change the points alone miss {max(gaps):.1%} or less, which the values make up for "
+                "but where steps are few: take more if that is much."
             )
         where, index = (escape(str(path)) for path in (output_folder, output_folder / "index.html"))
         out.print(

@@ -89,9 +89,9 @@ class IntegratedGradients(Method):
 
         zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
         none = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image, end=1))
-        ones = op.Unsqueeze(none, axes)  # [N, 1, 1, 1]
+        one_each = op.Unsqueeze(none, axes)  # [N, 1, 1, 1]
         mean, product, square, start = add_up(
-            scene, steps + 1, self.at_once, between, terms, [zeros, zeros, ones, none]
+            scene, steps + 1, self.at_once, between, terms, [zeros, zeros, one_each, none]
         )
 
         change = op.ReduceSum(Tensor(scene.tape, scene.scores) * scene.seed, [1], keepdims=0) - start
