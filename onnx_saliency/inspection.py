@@ -109,7 +109,7 @@ class Inspection:
         yield "forward pass", f"{self.multiply_accumulates / 1e9:.2f} G multiply-accumulates an image"
         yield "rectifiers", f"{self.rectifiers}" + (f", and {self.smooth} smooth activations" if self.smooth else "")
         if self.straight_through:
-            yield "quantised", f"{self.straight_through} nodes round; their gradient is the straight-through estimate"
+            yield "quantised", f"{self.straight_through} nodes round; the gradient is straight-through"
 
     def layer_rows(self) -> Iterator[tuple[str, str, str]]:
         """One row a layer."""

@@ -21,7 +21,7 @@ from onnx_saliency.backward.lowering import between
 from onnx_saliency.backward.registry import Call, Gradients, Policy, Rule, rule
 from onnx_saliency.backward.tensor import Tensor, op
 from onnx_saliency.graph.folding import constant
-from onnx_saliency.graph.quantised import form, is_on_codes
+from onnx_saliency.graph.quantised import float_operator, form, is_on_codes
 
 RECTIFIERS = frozenset({"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu"})
 SMOOTH = frozenset(
@@ -39,7 +39,7 @@ def relu(n: Call, dy: Tensor) -> Tensor:
 def _deconvnet(gradient: Rule) -> Rule:
     def rule(n: Call, dy: Tensor) -> Gradients:
         passed: Tensor = op.Relu(dy)
-        if n.node.op_type in RECTIFIERS | {"Clip", "Max"}:
+        if n.op_type in RECTIFIERS | {"Clip", "Max"}:
             return [passed if needed else None for needed in n.needed]  # Max(0, x) has it second
         n.holds_back = False  # a quantiser, or an operator that ends in one: its rule, without its mask
         return gradient(n, passed)
@@ -63,19 +63,27 @@ def is_rectifier(node: ir.Node) -> bool:
     """Whether `node` is a rectifier, by its name or by what its constants make of it.
 
     Clip from 0 on (ReLU6 and its like), Max with 0, and a quantiser whose lowest code is 0 behind, or at the end of, an
-    operator that gives both signs: quantisers of models swallow the Relu before them.
+    operator that gives both signs: quantisers of models swallow the Relu before them. An operator on codes is one where
+    the float operator is.
     """
     if node.domain == "" and node.op_type == "Clip":
         return _is(node, 1, 0.0)
     if node.domain == "" and node.op_type == "Max":
         return len(node.inputs) == 2 and (_is(node, 0, 0.0) or _is(node, 1, 0.0))
-    if is_on_codes(node) or node.op_type == "QuantizeLinear":
-        zero_point = form(node).zero_point
-        before = node.inputs[0].producer() if node.inputs[0] is not None else None
-        ends = form(node).op if node.op_type != "QuantizeLinear" else before.op_type if before is not None else ""
-        lowest = _lowest_code(node.outputs[0])
-        return ends in _SIGNED and zero_point is not None and _is(node, zero_point, lowest, absent=lowest == 0)
-    return node.domain == "" and node.op_type in RECTIFIERS
+    if swallowed_relu(node):
+        return True
+    return float_operator(node)[0] in RECTIFIERS and (node.domain == "" or is_on_codes(node))
+
+
+def swallowed_relu(node: ir.Node) -> bool:
+    """Whether `node` is a quantiser, or an operator that ends in one, and has taken a Relu in."""
+    if not is_on_codes(node) and node.op_type != "QuantizeLinear":
+        return False
+    zero_point = form(node).zero_point
+    before = node.inputs[0].producer() if node.inputs[0] is not None else None
+    ends = form(node).op if node.op_type != "QuantizeLinear" else before.op_type if before is not None else ""
+    lowest = _lowest_code(node.outputs[0])
+    return ends in _SIGNED and zero_point is not None and _is(node, zero_point, lowest, absent=lowest == 0)
 
 
 def is_smooth(node: ir.Node) -> bool:

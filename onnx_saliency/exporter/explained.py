@@ -151,6 +151,9 @@ def build_explained(
     _check_names(graph, classifier, options)
     tape = Tape(_PREFIX, compute_type(image), options.profile)
     scores = write_scores(options.score, tape, classifier)
+    exact = classifier.exact or classifier
+    of_classes = isinstance(options.score, str)
+    stated = write_scores(options.score, tape, exact) if classifier.exact and of_classes else scores
     width = count_scores(options.score, classifier)
     if tape.nodes:
         move_into(graph, tape)  # they are differentiated like the model's own
@@ -167,7 +170,7 @@ def build_explained(
 
     target = _target(graph, tape, options)
     against = _against(graph, tape, options)
-    chosen = chosen_class(scores, target) if options.several is None else best_classes(scores, target)
+    chosen = chosen_class(stated, target) if options.several is None else best_classes(stated, target)
 
     def attribute(inner: Tape, chosen: Tensor) -> dict[str, Tensor]:
         other = None if against is None else Tensor(inner, against.value)
@@ -175,7 +178,7 @@ def build_explained(
         found = method.write(scene)
         outputs = _outputs(found, classifier, method)
         if options.details:
-            outputs[VALUE] = op.ReduceSum(Tensor(inner, scores.value) * scene.seed, [1], keepdims=0)
+            outputs[VALUE] = op.ReduceSum(Tensor(inner, stated.value) * scene.seed, [1], keepdims=0)
             outputs |= {GAP: found.gap} if found.gap is not None else {}
         return outputs
 
@@ -187,10 +190,10 @@ def build_explained(
         outputs = _for_each(tape, chosen, classifier, options, [] if against is None else [against.value], attribute)
     if options.details:
         batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
-        outputs[LOGITS] = class_scores(tape.read(classifier.score), classifier.batch)
+        outputs[LOGITS] = class_scores(tape.read(exact.score), classifier.batch)
         outputs[CHOSEN] = op.Reshape(chosen, [-1]) if options.several is not None else chosen + batch
     changed, smooth = _changed(path, method)
-    rounding = sum(is_straight_through(node) for node in nodes_on(path))
+    rounding = sum(is_straight_through(node) for node in nodes_on(find_path(graph, [exact.score], [image])))
     _append(graph, tape, outputs, classifier, options, width)
     tidy(classifier.model)
     known = {

@@ -19,6 +19,7 @@ from onnx_saliency.exporter.explained import DEFAULT_OPTIONS, Explained, Options
 from onnx_saliency.exporter.files import check_writable, save
 from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.exporter.objective import Score
+from onnx_saliency.exporter.unrounded import without_rounding
 from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
 
 Size = tuple[int | None, int | None]  # height and width of the image input, None where open
@@ -120,6 +121,7 @@ def explain_loaded(
 ) -> Explained:
     """`explain_model` of what `load` returned."""
     classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
+    classifier = without_rounding(classifier)
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})
     return build_explained(classifier, original, options, facts)

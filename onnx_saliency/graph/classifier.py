@@ -29,6 +29,7 @@ class Classifier:
         output: the model's output that the score was found behind.
         activation: the node stepped over ("Softmax", "LogSoftmax", "Sigmoid"), None if there is none.
         classes: number of classes, None where the graph leaves it open.
+        exact: where `score` stands for the model's score and is not quite it, the same of what the model computes.
     """
 
     model: ir.Model
@@ -38,6 +39,7 @@ class Classifier:
     output: ir.Value
     activation: str | None
     classes: int | None
+    exact: Classifier | None = None
 
     @property
     def channel_axis(self) -> int:

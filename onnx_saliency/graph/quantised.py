@@ -35,24 +35,26 @@ class Form:
         op: the float operator F.
         operands: inputs of F: codes, or the index of an input that is none.
         scale, zero_point: indices of those of the output; None where it is no code.
+        bias: index of what is added: whole numbers of the scale of products of codes, or floats; None if F has none.
     """
 
     op: str
     operands: tuple[Code | int, ...]
     scale: int | None = None
     zero_point: int | None = None
+    bias: int | None = None
 
 
 _ONE = (Code(0, 1, 2),)
 _TWO = (Code(0, 1, 2), Code(3, 4, 5))
 
 FORMS = {
-    "QLinearConv": Form("Conv", (Code(0, 1, 2), Code(3, 4, 5, axis=0)), 6, 7),
+    "QLinearConv": Form("Conv", (Code(0, 1, 2), Code(3, 4, 5, axis=0)), 6, 7, bias=8),
     "QLinearMatMul": Form("MatMul", (Code(0, 1, 2, axis=-2), Code(3, 4, 5)), 6, 7),
     "ConvInteger": Form("Conv", (Code(0, None, 2), Code(1, None, 3, axis=0))),
     "MatMulInteger": Form("MatMul", (Code(0, None, 2, axis=-2), Code(1, None, 3))),
-    "MatMulIntegerToFloat": Form("MatMul", (Code(0, 2, 4), Code(1, 3, 5))),
-    "DynamicQuantizeMatMul": Form("MatMul", (0, Code(1, 2, 3))),
+    "MatMulIntegerToFloat": Form("MatMul", (Code(0, 2, 4), Code(1, 3, 5)), bias=6),
+    "DynamicQuantizeMatMul": Form("MatMul", (0, Code(1, 2, 3)), bias=4),
     "QLinearAdd": Form("Add", _TWO, 6, 7),
     "QLinearMul": Form("Mul", _TWO, 6, 7),
     "QLinearWhere": Form("Where", (0, Code(1, 2, 3), Code(4, 5, 6)), 7, 8),
@@ -73,7 +75,7 @@ def form(node: ir.Node) -> Form:
     """Return what `node` stands for, by the number of its inputs where that is open."""
     if node.op_type == "QGemm":  # scales of B are those of its columns, once transposed
         columns = 0 if node.attributes.get_int("transB", 0) else 1
-        return Form("Gemm", (Code(0, 1, 2), Code(3, 4, 5, axis=columns)), 7, 8)
+        return Form("Gemm", (Code(0, 1, 2), Code(3, 4, 5, axis=columns)), 7, 8, bias=6)
     if node.op_type == "QLinearConcat":
         return Form("Concat", tuple(Code(i, i + 1, i + 2) for i in range(2, len(node.inputs), 3)), 0, 1)
     if node.op_type == "QuantizeLinear":

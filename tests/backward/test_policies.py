@@ -8,11 +8,13 @@ guided      dx = f'(x) max(dy, 0)    Springenberg et al. 2014, section 3.4
 import warnings
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from nets import array, close, graph, images, run, small
 
 import onnx_saliency as xs
-from onnx_saliency.exporter import Options, explain_model, find_method
+from onnx_saliency.exporter import Options, build_explained, explain_model, find_method
+from onnx_saliency.graph import find_classifier, load, normalise
 
 X = images() * 3
 CLASS = 3
@@ -33,7 +35,10 @@ def behind(activation, **weights):
 def explain(model, method, x=X, target=CLASS, **feeds):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xs.MethodWarning)
-        made = xs.export(model, method=method)
+        return gradient(xs.export(model, method=method), x, target, **feeds)
+
+
+def gradient(made, x=X, target=CLASS, **feeds):
     saliency, found = run(made, {"image": x, "target": np.array([target]), **feeds}, ["saliency", "input_gradient"])
     np.testing.assert_array_equal(saliency, np.abs(found).max(axis=1))
     return found
@@ -43,6 +48,13 @@ def explained(model, method):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xs.MethodWarning)
         return explain_model(model, Options(find_method(method)))
+
+
+def straight_through(model, method):
+    """The gradient by the rules of quantised operators, which hold where a graph cannot be written without rounding."""
+    original = load(model)
+    classifier = find_classifier(normalise(original.clone()))
+    return gradient(ir.to_proto(build_explained(classifier, original, Options(find_method(method))).model))
 
 
 def cotangent():
@@ -103,11 +115,13 @@ def test_a_quantiser_that_swallowed_one(name, method):
     w = array((3, 3, 1, 1), "w")
     body = f"c = Conv(image, w) q = QuantizeLinear(c, {names}) y = DequantizeLinear(q, {names})"
     c = np.einsum("oc,nchw->nohw", w[:, :, 0, 0].astype(np.float64), X)
-    steps = np.rint(c / 0.05)
-    inside = (steps >= 0) & (steps <= 255)
-    dc = POLICIES[method](inside, cotangent())
-    model = behind(body, w=w, **values)
-    close(explain(model, method), np.einsum("oc,nohw->nchw", w[:, :, 0, 0], dc), 1e-5)
+    model, steps = behind(body, w=w, **values), c / 0.05
+    for found, inside in (
+        (explain(model, method), (steps > 0) & (steps < 255.5)),
+        (straight_through(model, method), (np.rint(steps) >= 0) & (np.rint(steps) <= 255)),
+    ):
+        dc = POLICIES[method](inside, cotangent())
+        close(found, np.einsum("oc,nohw->nchw", w[:, :, 0, 0], dc), 1e-5)
     assert len(explained(model, method).changed) == (method != "gradient")
 
 
@@ -127,6 +141,24 @@ def test_a_quantised_operator_that_swallowed_one(method):
     assert [len(each.changed) for each in explainers] == ([0, 0] if method == "gradient" else [1, 1])
     found, expected = (each.explain(images(), 1).gradient for each in explainers)
     close(found, expected)
+
+
+@EVERY
+def test_a_rectifier_on_codes(method):
+    """The codes of its image have another scale than those of its result."""
+    values = {"s": np.float32(0.1), "z": np.uint8(128), "t": np.float32(0.12), "o": np.uint8(100)}
+    body = (
+        "q = QuantizeLinear(image, s, z) c = com.microsoft.QLinearLeakyRelu<alpha = 0.2>(q, s, z, t, o) "
+        "y = DequantizeLinear(c, t, o) f = Flatten(y) logits = Gemm<transB = 1>(f, m)"
+    )
+    model = graph(body, opset=22, domains="com.microsoft", **TABLE, **values)
+    assert np.abs(X).max() < 127 * 0.1  # nothing is held back
+    for found, slope in (
+        (explain(model, method), np.where(X > 0, 1, 0.2)),
+        (straight_through(model, method), np.where(np.rint(X / 0.1) > 0, 1, 0.2)),
+    ):
+        close(found, POLICIES[method](slope, cotangent()), 1e-5)
+    assert len(explained(model, method).changed) == (method != "gradient")
 
 
 def test_a_quantiser_that_cuts_elsewhere_is_none():

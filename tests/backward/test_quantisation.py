@@ -40,6 +40,8 @@ RANGES = {
 class Quantisers:
     """`q(x, s, z)` for each quantiser of a graph, in order: rounding on the first run, affine afterwards."""
 
+    half = 0.5  # of a code: what lies nearer to a code than that is rounded to it
+
     def __init__(self) -> None:
         self.noted: list[tuple[np.ndarray, np.ndarray]] = []
         self.position: int | None = None
@@ -98,11 +100,11 @@ class Case:
         )
         return made
 
-    def evaluate(self) -> np.ndarray:
-        return self._call(self.x.astype(np.float64), Quantisers())
+    def evaluate(self, q: Quantisers | None = None) -> np.ndarray:
+        return self._call(self.x.astype(np.float64), Quantisers() if q is None else q)
 
-    def gradient(self, v: np.ndarray, step: float = 1e-4) -> np.ndarray:
-        q = Quantisers()
+    def gradient(self, v: np.ndarray, q: Quantisers | None = None, step: float = 1e-4) -> np.ndarray:
+        q = Quantisers() if q is None else q
         x = self.x.astype(np.float64)
         self._call(x, q)
         found = np.zeros(x.shape)
@@ -264,8 +266,8 @@ MOVED = [
     moved("Squeeze", "u = Unsqueeze(q, axis) m = Squeeze(u, axis)", lambda q: q, axis=np.array([0])),
     moved("Split", "a, b = Split<axis = 2, num_outputs = 2>(q) m = Concat<axis = 2>(b, a)",
           lambda q: np.concatenate([q[:, :, 2:], q[:, :, :2]], axis=2)),
-    moved("Clip", "m = Clip(q, low, high)", lambda q: np.where(q < 60.5, 60, np.where(q > 149.5, 150, q)),
-          low=np.uint8(60), high=np.uint8(150)),
+    moved("Clip", "m = Clip(q, low, high)", lambda q: np.where(q < 61.5, 61, np.where(q > 151.5, 152, q)),
+          low=np.uint8(61), high=np.uint8(152)),
     moved("Max", "m = Max(q, low)", lambda q: np.where(q < 97.5, 97, q), low=np.uint8(97)),
 ]  # fmt: skip
 
@@ -305,7 +307,7 @@ def kept(x: np.ndarray, q: Quantisers, **w: np.ndarray) -> np.ndarray:
     """A Relu inside a group is read from the codes behind it: open where they stand for more than 0."""
     x = (q(x, w["xs"], w["xz"]) - w["xz"]) * w["xs"]
     r = q(convolve(x, w["w"] * w["ws"]), w["ys"], w["yz"], open=False) - w["yz"]
-    return 2 * np.where(r > 0.5, r, 0) * w["ys"]
+    return 2 * np.where(r > q.half, r, 0) * w["ys"]
 
 
 KEPT = Case(

@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from onnx_saliency.backward.codes import along, dequantised, real, rounded, strictly_within, within
 from onnx_saliency.backward.registry import Call, Gradients, rule, rule_of
+from onnx_saliency.backward.relu import RECTIFIERS
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 from onnx_saliency.graph.quantised import CONTRIB, MICROSOFT, STANDARD, Code, form, is_result, quantiser_of
 
@@ -162,7 +163,10 @@ def on_codes(n: Call, dq: Tensor) -> Gradients:
     _check(n)
     f = Real(n)
     dy = _through_rounding(f, dq)
-    found = rule_of(f.op_type)(f, dy)
+    float_rule = rule_of(f.op_type)
+    if f.op_type in RECTIFIERS and n.policy is not None and n.policy.at_rectifier is not None:
+        float_rule = n.policy.at_rectifier(float_rule)
+    found = float_rule(f, dy)
     assert not isinstance(found, Mapping)  # control flow alone has gradients by value
     gradients: list[Tensor | None] = [None] * len(n.node.inputs)
     for operand, place, dx in zip(f.form.operands, f.places, _listed(found), strict=False):
