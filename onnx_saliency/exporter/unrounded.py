@@ -102,6 +102,9 @@ def _has_meaning(node: ir.Node, codes: Codes) -> bool:
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         if node.attributes.get_int("block_size", 0):
             return False
+        x = node.inputs[0]
+        if node.op_type == "QuantizeLinear" and (x is None or x.dtype != _FLOAT):
+            return False
         is_found = node.op_type == "DequantizeLinear" and _is_single(node, 1) and _is_single(node, 2)
         return is_found or _is_known_scale(node, 1, 2, per_channel=True)
     if is_on_codes(node):
@@ -137,7 +140,7 @@ def _has_float_form(node: ir.Node, codes: Codes) -> bool:
 
 def _is_known_scale(node: ir.Node, scale: int, zero_point: int | None, *, per_channel: bool = False) -> bool:
     s, z = constant(_given(node, scale)), _given(node, zero_point)
-    if s is None or (z is not None and constant(z) is None):
+    if s is None or s.dtype != np.float32 or (z is not None and constant(z) is None):
         return False
     return s.size == 1 or (per_channel and s.ndim == 1 and node.outputs[0].shape is not None)
 

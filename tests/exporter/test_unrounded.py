@@ -73,6 +73,8 @@ WITHOUT_A_PLAIN_MEANING = {
     "a scale that is computed": "k = ReduceMax<keepdims = 0>(x) q = QuantizeLinear(x, k, z) "
     "r = DequantizeLinear(q, k, z)",
     "as whole numbers": f"{QUANTISED} i = Cast<to = 6>(q) r = Cast<to = 1>(i)",
+    "of whole numbers": "k = Cast<to = 6>(x) q = QuantizeLinear(k, s, z) r = DequantizeLinear(q, s, z)",
+    "of double": "k = Cast<to = 11>(x) q = QuantizeLinear(k, s, z) r = DequantizeLinear(q, s, z)",
     "in blocks": "q = QuantizeLinear<axis = 1, block_size = 3>(x, t, u) "
     "r = DequantizeLinear<axis = 1, block_size = 3>(q, t, u)",
 }
