@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -171,7 +171,7 @@ class Explainer:
         if self._limit is not None:
             cuda = replace(cuda or CudaOptions(), memory_limit=self._limit)
         self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
-        self.feeds = other_inputs(self.session, {self.input}, feeds or {})
+        self.feeds = self.session.other_inputs({self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
         self._targets = TargetReader(self.labels, facts.width, several, self.explains_classes)
 
@@ -382,27 +382,3 @@ def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: S
         raise ModelError(
             f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite."
         )
-
-
-def other_inputs(
-    session: Session, known: Collection[str], feeds: Mapping[str, npt.ArrayLike]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return values of all inputs but the `known` ones, in the types that the model states.
-
-    Raises:
-        ModelError: there are others, or not all of them, or a value is of another type.
-    """
-    missing = [name for name in session.inputs if name not in feeds and name not in known]
-    unknown = [name for name in feeds if name not in session.inputs or name in known]
-    if missing or unknown:
-        wrong = [f"there is no value for input {name!r}" for name in missing]
-        wrong += [f"the model has no input {name!r} besides the image" for name in unknown]
-        raise ModelError(f"Inputs besides the image: {'; '.join(wrong)}. Give each one its value in feeds.")
-    return {name: _as_input(name, value, session) for name, value in feeds.items()}
-
-
-def _as_input(name: str, value: npt.ArrayLike, session: Session) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(value, dtype=session.dtype(name))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"The value for input {name!r} cannot be read as {session.dtype(name)}: {error}.") from error

@@ -6,12 +6,13 @@ import itertools
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_saliency.errors import ModelError, OutOfMemoryError, ProviderError, ProviderWarning, RuntimeMissingError
@@ -97,6 +98,26 @@ class Session:
         """NumPy's type of input `name`, None for one that NumPy has no type of."""
         found = _NUMPY.get(self.inputs[name].type)
         return None if found is None else np.dtype(found)
+
+    def other_inputs(self, known: Collection[str], feeds: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+        """Values of all inputs but the `known` ones, besides the image, in the types that the model states.
+
+        Raises:
+            ModelError: there are others, or not all of them, or a value is of another type.
+        """
+        missing = [name for name in self.inputs if name not in feeds and name not in known]
+        unknown = [name for name in feeds if name not in self.inputs or name in known]
+        if missing or unknown:
+            wrong = [f"there is no value for input {name!r}" for name in missing]
+            wrong += [f"the model has no input {name!r} besides the image" for name in unknown]
+            raise ModelError(f"Inputs besides the image: {'; '.join(wrong)}. Give each one its value in feeds.")
+        return {name: self._as_input(name, value) for name, value in feeds.items()}
+
+    def _as_input(self, name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(value, dtype=self.dtype(name))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"The value for input {name!r} cannot be read as {self.dtype(name)}: {error}.") from error
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """Run the model once; return `outputs` (all by default) in order.

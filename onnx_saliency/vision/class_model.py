@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import Explainer, other_inputs, softmax, with_settings
+from onnx_saliency.explain import Explainer, softmax, with_settings
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
@@ -159,7 +159,7 @@ def class_model(
     targets = _targets(classes, names, step.width, of_classes=score is None)
     session = Session(step.model, **runs_on)
     judge = Session(score_model(source, **named), **runs_on)
-    others = other_inputs(session, {*step.states, TARGET, KEY}, chosen["feeds"] or {})
+    others = session.other_inputs({*step.states, TARGET, KEY}, chosen["feeds"] or {})
 
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
     found = ascent.run(targets, classifier.batch or batch_size, fixed=classifier.batch is not None)
