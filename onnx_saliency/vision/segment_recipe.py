@@ -112,9 +112,9 @@ BEST = SegmentRecipe(
     mirror=True,
     blur=0.01,
     foreground=0.93,
-    background=0.5,
+    background=0.45,
     background_by="mean",
-    smoothness=15.0,
+    smoothness=10.0,
     refits=1,
 )
 SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
