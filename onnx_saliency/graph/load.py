@@ -93,9 +93,9 @@ def _read(source: ModelSource) -> tuple[ir.Model, bytes | None]:
         )
     name = describe(source)
     if isinstance(source, ir.Model):
-        return source.clone(), None
+        return _apart(source.clone()), None
     if isinstance(source, onnx.ModelProto):
-        return _deserialise(source, name), None
+        return _apart(_deserialise(source, name)), None
     if isinstance(source, bytes):
         return _parse(source, name), source
     path = Path(source)
@@ -110,6 +110,25 @@ def _read(source: ModelSource) -> tuple[ir.Model, bytes | None]:
     model = _parse(data, name)
     ir.external_data.set_base_dir(model.graph, path.parent)
     return model, data
+
+
+def _apart(model: ir.Model) -> ir.Model:
+    """Give the model tensors of its own, over the same numbers: to rename one would rename the caller's too."""
+    for graph in (*model.graphs(), *(function.graph for function in model.functions.values())):
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = _alike(value.const_value)
+        for node in graph:
+            for name, attribute in node.attributes.items():
+                if attribute.type == ir.AttributeType.TENSOR:
+                    node.attributes.add(ir.AttrTensor(name, _alike(attribute.as_tensor())))
+    return model
+
+
+def _alike(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.ExternalTensor) or tensor.dtype == ir.DataType.STRING:
+        return tensor
+    return ir.LazyTensor(lambda: tensor, tensor.dtype, ir.Shape(tensor.shape.numpy()), name=tensor.name)
 
 
 def _parse(data: bytes, name: str) -> ir.Model:
@@ -168,7 +187,7 @@ def _check_domains(model: ir.Model, name: str) -> None:
 
 def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
     """Initializers and the tensors of Constant nodes, by name."""
-    for graph in model.graphs():
+    for graph in (*model.graphs(), *(function.graph for function in model.functions.values())):
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.name or "", value.const_value

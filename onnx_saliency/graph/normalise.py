@@ -7,6 +7,7 @@ outputs and their names stay.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import onnx_ir as ir
@@ -42,6 +43,7 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
         passes.InlinePass()(model)
         passes.RemoveUnusedFunctionsPass()(model)
     claim(model)
+    _free_the_runtimes_names(model)
     model = raise_opset(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     take_apart(model)
@@ -73,6 +75,21 @@ def _use_default_domain(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         if node.domain == "ai.onnx":
             node.domain = ""
+
+
+_OF_THE_RUNTIME = re.compile(r"gemm_(input|output)_shape(_token_\d+)?")
+
+
+def _free_the_runtimes_names(model: ir.Model) -> None:
+    """Rename constants whose names onnxruntime gave them when it made a Gemm of MatMul and Add.
+
+    It gives them again to those it makes of what is added, without looking whether they are taken, and then refuses
+    the graph.
+    """
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in list(graph.initializers.values()):
+            if _OF_THE_RUNTIME.fullmatch(value.name or "") and not value.is_graph_input():
+                value.name = f"model/{value.name}"
 
 
 def _remove_identities(model: ir.Model) -> None:

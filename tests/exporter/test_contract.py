@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, array, close, differences, graph, images, run, small
 from onnx import numpy_helper
@@ -353,6 +354,20 @@ def test_values_inside_may_have_any_name():
     all_names = [*names(made.graph.initializer), *(name for node in made.graph.node for name in node.output)]
     assert len(all_names) == len(set(all_names))
     close(gradient(made, **target(1)), gradient(xs.export(small()), **target(1)))
+
+
+def test_the_model_handed_in_stays_as_it_is():
+    """Its tensors too, where names inside are taken, or a constant becomes an initializer and gets one."""
+    body = CONV + HEAD + "k = Constant<value = float[1] {2.0}>() twice = Mul(logits, k)"
+    model = graph(body, outputs="float[N,5] logits, float[N,5] twice", **ALL)
+    rename(model, {"w": "saliency/constant_0", "b": "target"})
+    before = model.SerializeToString()
+    held = ir.from_proto(model)
+    for each in (model, held):
+        xs.export(each, output="twice")
+        xs.Explainer(each, output="twice", providers=["cpu"]).explain(X)
+    assert model.SerializeToString() == before
+    assert [value.const_value.name for value in held.graph.initializers.values()] == list(held.graph.initializers)
 
 
 def rename(model, new):

@@ -5,7 +5,9 @@ import onnx_ir as ir
 import pytest
 from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, close, graph, images, run, small
 
+from onnx_saliency.errors import ModelError
 from onnx_saliency.graph import load, normalise
+from onnx_saliency.runtime import Session
 
 X = {"image": images()}
 IMAGES = "float[N,C,H,W] y"
@@ -319,3 +321,19 @@ def test_what_nothing_reads_goes():
     ops, made = same(small(" unused = Relu(c)", extra=(3, 3)))
     assert ops == ["Conv", "Sigmoid", "GlobalAveragePool", "Flatten", "Gemm"]
     assert {v.name for v in made.graph.initializer} == {"w", "b", "v", "a"}
+
+
+def test_names_that_onnxruntime_gives_again():
+    """As in a graph it has optimised: it would make another "gemm_output_shape" and refuse to replace the first."""
+    body = """
+        t = Reshape(image, gemm_input_shape)  m = MatMul(t, w)  y = Reshape(m, gemm_output_shape)
+        r = Reshape(y, rows)  n = MatMul(r, w)  a = Add(n, b)  logits = ReduceMean<keepdims = 0>(a, one)
+    """
+    shapes = {"gemm_input_shape": (3, 8, 8), "gemm_output_shape": (1, 3, 8, 8), "rows": (1, 24, 8), "one": (1,)}
+    constants = {name: np.array(shape) for name, shape in shapes.items()}
+    model = graph(body, inputs="float[1,3,8,8] image", outputs="float[1,8] logits", w=(8, 8), b=(8,), **constants)
+    feeds = {"image": images(1, 3, 8, 8)}
+    made = normalise(load(model))
+    with pytest.raises(ModelError):
+        Session(model.SerializeToString(), providers=["cpu"])
+    close(Session(made, providers=["cpu"]).run(feeds)[0], run(model, feeds)[0])
