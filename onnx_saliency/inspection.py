@@ -24,6 +24,7 @@ from onnx_saliency.errors import ExportError, ModelError
 from onnx_saliency.exporter import Options, build_explained, read_metadata
 from onnx_saliency.exporter.exporter import explain_loaded
 from onnx_saliency.exporter.layers import layers_between
+from onnx_saliency.exporter.unrounded import without_rounding
 from onnx_saliency.graph import Classifier, find_classifier, load, normalise
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
 from onnx_saliency.graph.shapes import infer_shapes
@@ -167,7 +168,7 @@ def inspect_model(
         rectifiers=sum(is_rectifier(node) for node in _path(classifier)),
         smooth=sum(is_smooth(node) for node in _path(classifier)),
         straight_through=sum(is_straight_through(node) for node in _path(classifier)),
-        refusal=_refusal(classifier, original),  # last: it writes into the graph
+        refusal=_refusal(without_rounding(classifier), original),  # last: it writes into the graph
     )
     if found.refusal is not None:
         return found

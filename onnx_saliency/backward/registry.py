@@ -171,7 +171,7 @@ def rule(
         broadcasts: the operator stretches its inputs to a common shape; the walk sums the
             gradients back to the inputs' own shapes.
         straight_through: the operator rounds, and its rule takes the rounding for the identity; its
-            first output, whole numbers, carries a gradient, and no other output does.
+            outputs carry a gradient, but for the scale and the zero point that it finds.
         domain: the standard one, or the one of onnxruntime's own operators.
     """
     rules = _CONTRIB if domain == MICROSOFT else _RULES
@@ -268,7 +268,7 @@ def carries(node: ir.Node, reached: Container[ir.Value]) -> Sequence[ir.Value]:
     and what other operators make of codes, as far as they are not piecewise constant.
     """
     if is_straight_through(node):
-        return node.outputs[:1]
+        return node.outputs[:1] if node.op_type == "DynamicQuantizeLinear" else node.outputs  # scale and zero point
     of_codes = any(value is not None and value in reached and is_whole(value) for value in node.inputs)
     codes = {node.outputs[0].dtype} if of_codes and node.op_type not in _ZERO else set()
     return [value for value in node.outputs if not is_whole(value) or value.dtype in codes]

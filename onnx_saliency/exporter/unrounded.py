@@ -18,11 +18,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import is_straight_through, reads
+from onnx_saliency.backward import is_expanded, is_straight_through, reads
 from onnx_saliency.backward.codes import limits
 from onnx_saliency.backward.relu import swallowed_relu
 from onnx_saliency.graph import Classifier
+from onnx_saliency.graph.control_flow import resolve_control_flow
 from onnx_saliency.graph.folding import constant
+from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.quantised import Code, form, is_on_codes, is_result
 from onnx_saliency.graph.shapes import infer_shapes
 from onnx_saliency.graph.writer import Writer, copy_nodes, subgraphs
@@ -62,12 +64,17 @@ def without_rounding(classifier: Classifier) -> Classifier:
     for node in reversed(nodes):
         if node.outputs[0] in codes and node.graph is graph and not any(value.uses() for value in node.outputs):
             graph.remove(node, safe=True)
-    infer_shapes(classifier.model)
     score, output = classifier.score, classifier.output
+    real = [reals.became.get(value, value) for value in (score, output)]
+    infer_shapes(classifier.model)
+    graph.outputs.extend(real)  # what no output needs is removed
+    expand_functions(classifier.model, is_expanded)
+    resolve_control_flow(classifier.model)
+    real = [graph.outputs.pop() for _ in real][::-1]
     return replace(
         classifier,
-        score=reals.became.get(score, score),
-        output=reals.became.get(output, output),
+        score=real[0],
+        output=real[1],
         exact=replace(classifier, score=copies.get(score, score), output=copies.get(output, output)),
     )
 
@@ -107,6 +114,8 @@ def _has_meaning(node: ir.Node, codes: Codes) -> bool:
             return False
         is_found = node.op_type == "DequantizeLinear" and _is_single(node, 1) and _is_single(node, 2)
         return is_found or _is_known_scale(node, 1, 2, per_channel=True)
+    if node.op_type == "DynamicQuantizeLSTM":
+        return all(constant(node.inputs[index]) is not None for index in (8, 9, 10, 11))
     if is_on_codes(node):
         return _has_float_form(node, codes)
     if node.domain != "" or any(subgraphs(node)):
@@ -197,6 +206,8 @@ class _Reals:
             self._store_in_its_range(node)
         elif node.op_type == "DequantizeLinear" and node.inputs[0] in self._codes:
             self._put(node, w("Identity", self._read(w, node, Code(0, 1, 2, node.attributes.get_int("axis", 1)))))
+        elif node.op_type == "DynamicQuantizeLSTM":
+            _write_lstm(w, node)
         elif is_on_codes(node) and node.op_type != "DequantizeLinear":
             self._write_form(w, node, held_back=held_back)
         elif any(value in self._codes for value in node.inputs):
@@ -292,6 +303,22 @@ class _Reals:
         _take_name(x, y)
         self.became[y] = x
         put(node, [x])
+
+
+def _write_lstm(w: Writer, node: ir.Node) -> None:
+    """LSTM with weights as they are stored, a column a gate: [directions, inputs, 4 H] and [directions, H, 4 H]."""
+    weights = []
+    for codes, scale, zero_point in ((1, 8, 9), (2, 10, 11)):
+        s, z = (_known(node.inputs[index], 0.0).astype(np.float32) for index in (scale, zero_point))
+        s, z = (each.reshape(len(each), 1, -1) for each in (s, z))  # one a direction, or one a column
+        number = w("Sub", w("Cast", node.inputs[codes], to=_FLOAT.value), w.constant(z))
+        weights.append(w("Transpose", w("Mul", number, w.constant(s)), perm=[0, 2, 1]))
+    known = onnx.defs.get_schema("LSTM").attributes
+    attributes = {name: a.value for name, a in node.attributes.items() if name in known}
+    made = w.several("LSTM", node.inputs[0], *weights, *node.inputs[3:8], outputs=len(node.outputs), **attributes)
+    for x, y in zip(made, node.outputs, strict=True):
+        _take_name(x, y)
+    put(node, made)
 
 
 def _take_name(x: ir.Value, y: ir.Value) -> None:

@@ -55,6 +55,7 @@ FORMS = {
     "MatMulInteger": Form("MatMul", (Code(0, None, 2, axis=-2), Code(1, None, 3))),
     "MatMulIntegerToFloat": Form("MatMul", (Code(0, 2, 4), Code(1, 3, 5)), bias=6),
     "DynamicQuantizeMatMul": Form("MatMul", (0, Code(1, 2, 3)), bias=4),
+    "DynamicQuantizeLSTM": Form("LSTM", (0, Code(1, 8, 9), Code(2, 10, 11), 3, 4, 5, 6, 7)),
     "QLinearAdd": Form("Add", _TWO, 6, 7),
     "QLinearMul": Form("Mul", _TWO, 6, 7),
     "QLinearWhere": Form("Where", (0, Code(1, 2, 3), Code(4, 5, 6)), 7, 8),
@@ -195,13 +196,13 @@ def _replace(graph: ir.Graph, node: ir.Node) -> None:
         reals.append(value)
     known = {"channels_last", "opset"}  # what these operators have and F has not
     attributes = [attribute for name, attribute in node.attributes.items() if name not in known]
-    written.append(ir.Node("", meaning.op, reals, attributes, num_outputs=1))
-    y = node.outputs[0]
-    written.append(_cast(written[-1].outputs[0], _output_type(node, meaning)))
-    made = written[-1].outputs[0]
-    made.name, y.name = y.name, f"{y.name}/code"
-    graph.insert_before(node, written)
-    y.replace_all_uses_with(made, replace_graph_outputs=True)
+    made = ir.Node("", meaning.op, reals, attributes, num_outputs=len(node.outputs))
+    typed = [_cast(value, _output_type(node, meaning)) for value in made.outputs]
+    graph.insert_before(node, [*written, made, *typed])
+    for y, cast in zip(node.outputs, typed, strict=True):
+        (value,) = cast.outputs
+        value.name, y.name = y.name, f"{y.name}/code"
+        y.replace_all_uses_with(value, replace_graph_outputs=True)
     graph.remove(node, safe=True)
 
 

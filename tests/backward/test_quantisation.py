@@ -470,7 +470,8 @@ def test_gradient_is_the_straight_through_estimate(case):
 
 
 def test_every_operator_of_onnxruntimes_quantiser_has_a_case():
-    assert CONTRIB - {"QuantizeLinear", "DequantizeLinear"} == {case.op for case in ONNXRUNTIMES} & CONTRIB
+    elsewhere = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLSTM"}  # tests/models/test_quantised_models.py
+    assert CONTRIB - elsewhere == {case.op for case in ONNXRUNTIMES} & CONTRIB
 
 
 # --- where codes end ---------------------------------------------------------------------------

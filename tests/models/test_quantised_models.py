@@ -158,6 +158,32 @@ def test_a_dynamically_quantised_net(plain, tmp_path):
         assert cosine(gradient, twin.run(["input_gradient"], {"image": image[None]})[0][0]) > 0.95
 
 
+RECURRENT = """
+    c = Conv<pads = [1, 1, 1, 1]>(image, w0, b0)  r = Relu(c)
+    t = Reshape(r, rows)  x = Transpose<perm = [2, 0, 1]>(t)
+    y, last, cell = LSTM<direction = "bidirectional", hidden_size = 6>(x, wx, wh, bx)
+    p = Transpose<perm = [1, 0, 2]>(last)  f = Flatten(p)  logits = Gemm<transB = 1>(f, w3, b2)
+"""
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
+def test_a_dynamically_quantised_lstm(tmp_path, per_channel):
+    shapes = {"w0": (8, 3, 3, 3), "b0": (8,), "wx": (2, 24, 8), "wh": (2, 24, 6), "bx": (2, 48), "w3": (5, 12)}
+    weights = {name: array(shape, name) / 2 for name, shape in (shapes | {"b2": (5,)}).items()}
+    plain = graph(RECURRENT, rows=np.array([0, 8, 64]), **weights)
+    onnx.save(plain, tmp_path / "plain.onnx")
+    options = {"weight_type": QuantType.QInt8, "per_channel": per_channel}
+    quantize_dynamic(str(tmp_path / "plain.onnx"), str(tmp_path / "quantised.onnx"), **options)
+    model = onnx.load(tmp_path / "quantised.onnx")
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in model.graph.node}
+    twin = session(export(plain))
+    for image, gradient in zip(IMAGES, check(model, IMAGES[:4]), strict=False):
+        assert cosine(gradient, twin.run(["input_gradient"], {"image": image[None]})[0][0]) > 0.95
+    found = inspect_model(tmp_path / "quantised.onnx")
+    assert found.explainable
+    assert str(found.straight_through) == stated(export(model))["straight_through_count"]
+
+
 def test_a_quantised_net_that_onnxruntime_has_optimised(plain, tmp_path):
     """Groups of DequantizeLinear and QuantizeLinear have become operators on codes."""
     model = quantised(plain, tmp_path, quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8)

@@ -196,6 +196,8 @@ def _through_rounding(f: Real, dq: Tensor) -> Tensor:
 
 
 def _check(n: Call) -> None:
+    if n.node.op_type == "DynamicQuantizeLSTM":
+        raise NotDifferentiableError("it is only differentiated without its rounding, and not in this graph")
     if n.node.attributes.get_int("channels_last", 0):
         raise NotDifferentiableError(
             "its channels are last, as a runtime's layout optimiser wrote it; optimise to level extended at most"
