@@ -92,9 +92,9 @@ def _behind_rounding(graph: ir.Graph, image: ir.Value) -> tuple[list[ir.Node], C
         rounded.update(node.outputs)
         nodes.append(node)
         types = {codes[value] for value in read if value in codes}
-        makes_codes = is_straight_through(node) or (is_on_codes(node) and node.op_type != "DequantizeLinear")
         for value in node.outputs:
-            if value.dtype not in _REALS and (value.dtype in types or (makes_codes and value is node.outputs[0])):
+            is_made = _is_quantised(node) and value is node.outputs[0]
+            if value.dtype not in _REALS and (is_made or value.dtype in types):
                 codes[value] = value.dtype
     return nodes, codes
 

@@ -14,7 +14,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from pictures import data_folder, model_path, read_pictures
 from scipy.stats import spearmanr
 
-from onnx_saliency import Channel, Explainer, export
+from onnx_saliency import Channel, Explainer, export, vjp
+from onnx_saliency.errors import UnsupportedOperatorError
 from onnx_saliency.exporter import read_metadata
 from onnx_saliency.graph.quantised import FORMS
 from onnx_saliency.inspection import inspect_model
@@ -182,6 +183,8 @@ def test_a_dynamically_quantised_lstm(tmp_path, per_channel):
     found = inspect_model(tmp_path / "quantised.onnx")
     assert found.explainable
     assert str(found.straight_through) == stated(export(model))["straight_through_count"]
+    with pytest.raises(UnsupportedOperatorError, match=r"DynamicQuantizeLSTM.*without its rounding"):
+        vjp(model, outputs=["logits"], inputs=["image"])
 
 
 def test_a_quantised_net_that_onnxruntime_has_optimised(plain, tmp_path):
