@@ -96,7 +96,7 @@ def _threads() -> Any:
 
 
 def minimum_cut(
-    colours: Colours, open_: Mask, cost: Floats, label: Mask, *, smoothness: float = 50.0, neighbours: int = 8
+    colours: Colours, open_: Mask, cost: Floats, label: Mask, *, smoothness: float = 10.0, neighbours: int = 8
 ) -> Mask:
     """The labels of least energy of the pixels that are open; those of the others stand.
 

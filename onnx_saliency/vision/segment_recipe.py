@@ -45,17 +45,17 @@ class SegmentRecipe:
     name: str = "mine"
     method: str | Method = "gradient"
     views: tuple[View, ...] = ("crop",)
-    mirror: bool = False
+    mirror: bool = True
     blur: float = 0.0
     foreground: float = 0.95
     background: float = 0.30
     background_by: BackgroundBy = "quantile"
-    components: int = 5
+    components: int = 2
     colours: Literal["rgb", "lab"] = "rgb"
-    smoothness: float = 50.0
+    smoothness: float = 10.0
     neighbours: int = 8
-    refits: int = 0
-    size: int = 256
+    refits: int = 1
+    size: int = 192
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,13 +109,10 @@ BEST = SegmentRecipe(
     "best",
     method="layercam_fused",
     views=("whole", "crop"),
-    mirror=True,
     blur=0.01,
     foreground=0.93,
     background=0.45,
     background_by="mean",
-    smoothness=10.0,
-    refits=1,
 )
 SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each for each in (PAPER, BEST)})
 
