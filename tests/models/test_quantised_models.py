@@ -173,7 +173,8 @@ def test_a_dynamically_quantised_lstm(tmp_path, per_channel):
     weights = {name: array(shape, name) / 2 for name, shape in (shapes | {"b2": (5,)}).items()}
     plain = graph(RECURRENT, rows=np.array([0, 8, 64]), **weights)
     onnx.save(plain, tmp_path / "plain.onnx")
-    options = {"weight_type": QuantType.QInt8, "per_channel": per_channel}
+    # 7 bits: with 8, x64 without VNNI saturates, and another class than the twin's may win
+    options = {"weight_type": QuantType.QInt8, "per_channel": per_channel, "reduce_range": True}
     quantize_dynamic(str(tmp_path / "plain.onnx"), str(tmp_path / "quantised.onnx"), **options)
     model = onnx.load(tmp_path / "quantised.onnx")
     assert "DynamicQuantizeLSTM" in {node.op_type for node in model.graph.node}
