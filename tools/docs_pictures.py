@@ -109,18 +109,18 @@ def softmax_or_logit(model: Path, out: Path | None = None, **options: Any) -> st
     width = xs.class_model(model, 0, recipe=replace(paper, steps=1), **options).logits.shape[1]
     classes = np.unique(np.linspace(0, width - 1, min(width, CLASSES)).round().astype(int))
     rows, lines = [], []
-    for l2, score in product((paper.l2, 0.0), ("logit", "probability")):
-        found = xs.class_model(model, classes, recipe=replace(paper, l2=l2, score=score), **options)
+    for decay, score in product((paper.weight_decay, 0.0), ("logit", "probability")):
+        found = xs.class_model(model, classes, recipe=replace(paper, weight_decay=decay, score=score), **options)
         own = found.logits[np.arange(len(found)), found.target]
         others = (found.logits.sum(axis=1) - own) / (width - 1)
         probability = found.probabilities[np.arange(len(found)), found.target]
         figures = (f"{own.mean():.1f}", f"{others.mean():.1f}", f"{probability.mean():.1%}")
-        lines.append(f"| {score} | {l2:g} | " + " | ".join(figures) + " |")
+        lines.append(f"| {score} | {decay:g} | " + " | ".join(figures) + " |")
         shown = range(min(ACROSS, len(found)))
         rows.append([Tile(found.images[k], name(found, k), f"{score} maximised: logit {own[k]:.1f}") for k in shown])
     if out is not None:
-        write_image(out, contact_sheet(rows[2:], tile_size=144))  # without λ: a difference of the score alone
-    columns = ("maximised", "λ", "logit", "mean of the other logits", "probability")
+        write_image(out, contact_sheet(rows[2:], tile_size=144))  # without decay: a difference of the score alone
+    columns = ("maximised", "decay", "logit", "mean of the other logits", "probability")
     head = f"| {' | '.join(columns)} |\n|" + "---|" * len(columns)
     return "\n".join([f"{model.name}, {len(classes)} of {width} classes:", "", head, *lines, ""])
 

@@ -25,6 +25,7 @@ WHAT = {
     "optimiser": "along the gradient of each image divided by its rms, or Adam",
     "cool": "share of the steps, the last ones, over which the rate falls to 0",
     "l2": "λ, weight of the squared norm (`--lambda`)",
+    "weight_decay": "the same as a share of the image that each step takes off, times `rate` (`--weight-decay`)",
     "tv": "weight of total variation",
     "score": "what is maximised",
     "fourier": "the image is a sum of waves, through a sigmoid; else its pixels",

@@ -33,6 +33,9 @@ def class_model(
     rate: Annotated[float | None, typer.Option(help="Length of a step.")] = None,
     cool: Annotated[float | None, typer.Option(help="Share of the steps over which the rate falls to 0.")] = None,
     l2: Annotated[float | None, typer.Option("--lambda", help="Weight of the squared norm.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Decay of the image at each step, times the rate: a penalty beside Adam.")
+    ] = None,
     tv: Annotated[float | None, typer.Option(help="Weight of total variation.")] = None,
     jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
@@ -92,6 +95,7 @@ def class_model(
         "rate": rate,
         "cool": cool,
         "l2": l2,
+        "weight_decay": weight_decay,
         "tv": tv,
         "jitter": jitter,
         "scale": scale,

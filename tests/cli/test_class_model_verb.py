@@ -99,6 +99,7 @@ def test_every_part_of_a_recipe(net, tmp_path, command):
         "rate": 0.3,
         "cool": 0.5,
         "lambda": 0.01,
+        "weight-decay": 0.2,
         "tv": 0.02,
         "jitter": 0.1,
         "scale": 1.2,
@@ -114,7 +115,7 @@ def test_every_part_of_a_recipe(net, tmp_path, command):
     ran = command("class-model", net, "--class", 0, "--recipe", "modern", *options, "--score", "probability", "-o", out)
     assert ran.code == 0
     summary = json.loads((out / "class_models.json").read_text())
-    parts["l2"] = parts.pop("lambda")
+    parts |= {"l2": parts.pop("lambda"), "weight_decay": parts.pop("weight-decay")}
     assert {name: summary["recipe"][name] for name in parts} == parts
     assert summary["recipe"]["score"] == "probability"
     row = summary["class_models"][0]

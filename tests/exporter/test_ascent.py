@@ -30,6 +30,7 @@ ALL = replace(
     decorrelate=True,
     decay=1.3,
     l2=0.01,
+    weight_decay=0.4,
     tv=0.02,
     blur=0.8,
     blur_end=0.3,
@@ -235,7 +236,7 @@ def check(found, feeds, slow, recipe, tolerance=1e-6):
         update = rate * mean / (1 - 0.9 ** (at + 1)) / (np.sqrt(square / (1 - 0.999 ** (at + 1))) + 1e-8)
         close(found["next/mean"], mean, tolerance)
         close(found["next/square"], square, tolerance)
-    close(found["next/parameters"] - p, update, tolerance)
+    close(found["next/parameters"] - p, update - rate * recipe.weight_decay * p, tolerance)
     close(found["next/scores"][:, at], slow.scores(p[None])[0], tolerance)
     others = np.delete(np.arange(recipe.steps), at)
     np.testing.assert_array_equal(found["next/scores"][:, others], feeds["scores"][:, others])
@@ -260,6 +261,7 @@ def label(recipe):
         replace(STILL, tv=0.2),
         replace(STILL, l2=0.3, tv=0.2),
         replace(STILL, optimiser="adam", l2=0.1),
+        replace(STILL, weight_decay=0.7, cool=1.0),
         replace(STILL, fourier=True),
         replace(STILL, fourier=True, decay=0.0),
         replace(STILL, fourier=True, decay=2.0, tv=0.1),
@@ -634,7 +636,7 @@ def test_recipes_by_name():
 def test_the_papers_recipe_is_the_papers():
     """What section 2 states: the logit, the zero image, the squared norm, one gradient a step of the image itself."""
     assert (PAPER.score, PAPER.noise, PAPER.fourier, PAPER.is_moved) == ("logit", 0, False, False)
-    assert PAPER.l2 > 0
+    assert PAPER.weight_decay > 0
     assert (PAPER.colour, PAPER.tv, PAPER.blur, PAPER.blur_end, PAPER.grain, PAPER.diversity) == (0, 0, 0, 0, 0, 0)
 
 
@@ -643,6 +645,7 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         "steps": (0, "steps is 1 or more, not 0"),
         "rate": (-1.0, "rate is above 0, not -1.0"),
         "l2": (-0.1, "l2 is 0 or more, not -0.1"),
+        "weight_decay": (-2.0, "weight_decay is 0 or more, not -2.0"),
         "tv": (float("nan"), "tv is 0 or more, not nan"),
         "noise": (float("inf"), "noise is 0 or more, not inf"),
         "grain": (-3.0, "grain is 0 or more, not -3.0"),
@@ -658,3 +661,5 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         Recipe("mine", **{"steps": 1, "rate": 0.1, **{name: value for name, (value, _) in wrong.items()}})
     for _, message in wrong.values():
         assert message in str(caught.value)
+    with pytest.raises(RecipeError, match=r"weight_decay times rate is at most 1, not 1\.2"):
+        Recipe("mine", steps=1, rate=0.4, weight_decay=3.0)

@@ -13,6 +13,7 @@ from onnx_saliency.errors import RecipeError
 _NOT_NEGATIVE = (
     "cool",
     "l2",
+    "weight_decay",
     "tv",
     "decay",
     "jitter",
@@ -32,7 +33,9 @@ class Recipe:
 
     With J the image in units of the half range of the network's input (pixels 0..255 span [-1, 1] about their middle):
 
-        maximise  S_c(view(I)) − l2 ‖J‖² − tv Σ |∇J|
+        maximise  S_c(view(I)) − l2 ‖J‖² − tv Σ |∇J|,  with  P ← (1 − rate · weight_decay) P + the optimiser's step
+
+    P are the parameters of J: its pixels, or the amplitudes of waves.
 
     Attributes:
         name: what it is called in results.
@@ -41,6 +44,9 @@ class Recipe:
         optimiser: "adam" (Kingma & Ba 2015) or "normalised", a step along g / rms(g).
         cool: over this share of the steps, the last ones, the rate falls evenly to 0.
         l2: the paper's λ, for J.
+        weight_decay: the same penalty beside the optimiser and not through it (Loshchilov & Hutter 2019), so that it
+            keeps its weight whatever the scale of the network's scores: a λ of weight_decay / 2 times the rms of each
+            parameter's gradient.
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
         score: "logit", as in the paper, or "probability", to see why not: the network's own, or where it ends in
             logits, their soft-max.
@@ -72,6 +78,7 @@ class Recipe:
     optimiser: Literal["adam", "normalised"] = "adam"
     cool: float = 0.0
     l2: float = 0.0
+    weight_decay: float = 0.0
     tv: float = 0.0
     score: Literal["logit", "probability"] = "logit"
     fourier: bool = False
@@ -106,6 +113,8 @@ class Recipe:
             wrong.append(f"colour is the exponent of a gain, at most 4, not {self.colour}")
         if self.cool > 1:
             wrong.append(f"cool is a share of the steps, at most 1, not {self.cool}")
+        if self.rate * self.weight_decay > 1:
+            wrong.append(f"weight_decay times rate is at most 1, not {self.rate * self.weight_decay:g}")
         if self.optimiser not in ("adam", "normalised"):
             wrong.append(f"optimiser is 'adam' or 'normalised', not {self.optimiser!r}")
         if self.score not in ("logit", "probability"):
@@ -121,7 +130,7 @@ class Recipe:
         return self.jitter > 0 or self.scale > 1 or self.rotate > 0 or self.mirror
 
 
-PAPER = Recipe("paper", steps=128, rate=0.04, cool=1.0, l2=1e-4)
+PAPER = Recipe("paper", steps=128, rate=0.04, cool=1.0, weight_decay=0.3)
 """Simonyan, Vedaldi, Zisserman 2013, section 2; what it leaves open is ours."""
 
 MODERN = Recipe(

@@ -122,11 +122,13 @@ def build_step(
 
     shape = (count, channels, *size)
     states: dict[str, tuple[int | str, ...]] = {PARAMETERS: shape}
-    update, moments = _update(gradient, recipe, graph, t, shape)
+    rate = _rate(recipe, t, dtype)
+    update, moments = _update(gradient, rate, recipe, graph, t, shape)
+    kept = p * (1.0 - rate * recipe.weight_decay) if recipe.weight_decay else p
     history = Tensor(tape, add_input(graph, SCORES, [count, recipe.steps], dtype))
     column = op.Expand(op.Unsqueeze(op.Min(t, np.array([recipe.steps - 1])), [1]), op.Shape(reached))
     results = {
-        NEXT + PARAMETERS: p + update,
+        NEXT + PARAMETERS: kept + update,
         **moments,
         NEXT + STEP: t + 1,
         NEXT + SCORES: op.ScatterElements(history, column, reached, axis=1),
@@ -143,10 +145,15 @@ def build_step(
 
 
 def _update(
-    gradient: Tensor, recipe: Recipe, graph: ir.Graph, step: Tensor, shape: tuple[int | str, ...]
+    gradient: Tensor,
+    rate: Tensor | float,
+    recipe: Recipe,
+    graph: ir.Graph,
+    step: Tensor,
+    shape: tuple[int | str, ...],
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The step that the optimiser takes, and its states after it."""
-    tape, rate = gradient.tape, _rate(recipe, step, gradient.dtype)
+    tape = gradient.tape
     if recipe.optimiser == "normalised":  # each image by its own rms, in units of its maximum: squares must not vanish
         tiny = np.array(np.finfo(np.float32).tiny, gradient.dtype.numpy())
         unit = gradient / op.Max(op.ReduceMax(op.Abs(gradient), [1, 2, 3], keepdims=1), tiny)
