@@ -55,15 +55,19 @@ def demo(
     out.print(f"The explained model: [bold]{escape(str(output_folder / 'default.saliency.onnx'))}[/]", soft_wrap=True)
 
 
+# The pictures' objects are small, down to a tenth of the picture; by the map's mean some spread over all of it.
+_SMALL = {"background": 0.4, "background_by": "quantile"}
+
+
 def _more(explainer: Explainer, explanation: Explanation) -> list[list[Tile]]:
     """The object of each picture with its box, where the extra `segment` is there, and its class's model."""
     from onnx_saliency.errors import RuntimeMissingError
     from onnx_saliency.report.detections import segment_tiles
     from onnx_saliency.report.sheet import Tile
-    from onnx_saliency.vision import BEST, Segmenter, class_model
+    from onnx_saliency.vision import Segmenter, class_model, find_segment_recipe
 
     more: list[list[Tile]] = [[] for _ in explanation.pictures]
-    segmenter = Segmenter(explainer, BEST)
+    segmenter = Segmenter(explainer, find_segment_recipe("best", **_SMALL))
     try:
         for row, picture, target in zip(more, explanation.pictures, explanation.target, strict=True):
             row.append(segment_tiles(segmenter.segment(picture, int(target))[0])[-1])

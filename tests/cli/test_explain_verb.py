@@ -16,6 +16,7 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, graph, small
 from PIL import Image
 
 import onnx_saliency as xs
+from onnx_saliency.vision import Segmenter
 
 ALL = {**CONV_WEIGHTS, **HEAD_WEIGHTS}
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
@@ -368,7 +369,9 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command, inside):
 # --- demo, help, usage --------------------------------------------------------------------------
 
 
-def test_demo(tmp_path, command):
+def test_demo(tmp_path, command, monkeypatch):
+    found, real = [], Segmenter.segment
+    monkeypatch.setattr(Segmenter, "segment", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
     out = tmp_path / "new" / "demo"
     ran = command("demo", "-o", out)
     assert ran.code == 0
@@ -382,6 +385,8 @@ def test_demo(tmp_path, command):
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", (out / "index.html").read_text("utf-8"))
     onnx.checker.check_model(onnx.load(out / "default.saliency.onnx"), full_check=True)
     assert str(out / "index.html") in ran.out
+    assert all(0.05 < segmentation.mask.mean() < 0.25 for (segmentation,) in found), "each is one thing on a background"
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("verb", ["demo", "explain", "export", "inspect"])
