@@ -28,6 +28,8 @@ WHAT = {
     "weight_decay": "the same as a share of the image that each step takes off, times `rate` (`--weight-decay`)",
     "tv": "weight of total variation",
     "score": "what is maximised",
+    "hinge": "how much of what another class is ahead by is subtracted",
+    "leak": "share of the gradient that passes every rectifier, on or off",
     "fourier": "the image is a sum of waves, through a sigmoid; else its pixels",
     "decay": "their amplitudes are 1 / frequency to this power",
     "decorrelate": "colours mixed as photographs mix them",

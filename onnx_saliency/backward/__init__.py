@@ -6,7 +6,7 @@ Knows nothing of images or of what the gradient is for.
 from onnx_saliency.backward import rules
 from onnx_saliency.backward.lowering import profile_for
 from onnx_saliency.backward.registry import Policy, classify, find_rule, is_expanded, is_straight_through, supported
-from onnx_saliency.backward.relu import DECONVNET, GRADIENT, GUIDED, is_rectifier, is_smooth
+from onnx_saliency.backward.relu import DECONVNET, GRADIENT, GUIDED, is_rectifier, is_smooth, leaky
 from onnx_saliency.backward.tensor import PROFILES, Profile, Tape, Tensor, op
 from onnx_saliency.backward.walk import Path, backward, check_rules, find_path, nodes_on, reads
 
@@ -29,6 +29,7 @@ __all__ = [
     "is_rectifier",
     "is_smooth",
     "is_straight_through",
+    "leaky",
     "nodes_on",
     "op",
     "profile_for",

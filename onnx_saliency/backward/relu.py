@@ -14,6 +14,8 @@ are counted (`SMOOTH`), so that nobody takes one method for another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -52,6 +54,25 @@ def _guided(gradient: Rule) -> Rule:
         return gradient(n, op.Relu(dy))
 
     return rule
+
+
+def leaky(share: float) -> Policy:
+    """The policy by which a share of dy passes every rectifier: dx = (share + (1 − share) f'(x)) dy.
+
+    Guo, Li, Chen 2020 let all of it pass, in some layers, for gradients that serve other networks too.
+    """
+
+    def at_rectifier(gradient: Rule) -> Rule:
+        def rule(n: Call, dy: Tensor) -> Gradients:
+            passed = dy * share
+            found = gradient(n, dy - passed)
+            assert not isinstance(found, Mapping)  # a rectifier is one node
+            each = found if isinstance(found, Sequence) else [found]
+            return [None if dx is None else dx + passed for dx in each]
+
+        return rule
+
+    return Policy("leaky", at_rectifier)
 
 
 GRADIENT = Policy("gradient")

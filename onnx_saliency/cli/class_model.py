@@ -37,6 +37,12 @@ def class_model(
         float | None, typer.Option(help="Decay of the image at each step, times the rate: a penalty beside Adam.")
     ] = None,
     tv: Annotated[float | None, typer.Option(help="Weight of total variation.")] = None,
+    hinge: Annotated[
+        float | None, typer.Option(help="How much of what another class is ahead by is subtracted.")
+    ] = None,
+    leak: Annotated[
+        float | None, typer.Option(help="Share of the gradient that passes every rectifier, on or off.")
+    ] = None,
     jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
     rotate: Annotated[float | None, typer.Option(help="Views turned by up to this many degrees.")] = None,
@@ -97,6 +103,8 @@ def class_model(
         "l2": l2,
         "weight_decay": weight_decay,
         "tv": tv,
+        "hinge": hinge,
+        "leak": leak,
         "jitter": jitter,
         "scale": scale,
         "rotate": rotate,

@@ -101,6 +101,8 @@ def test_every_part_of_a_recipe(net, tmp_path, command):
         "lambda": 0.01,
         "weight-decay": 0.2,
         "tv": 0.02,
+        "hinge": 0.4,
+        "leak": 0.1,
         "jitter": 0.1,
         "scale": 1.2,
         "rotate": 3.0,

@@ -452,6 +452,52 @@ def test_against():
     check(outputs(step, feeds), feeds, Slow(ALL, of_classes(net(), against=4)), ALL)
 
 
+def test_hinge():
+    """What the highest score is ahead by is subtracted where another class is first; the score itself is reported."""
+    model = net()
+    plain = np.stack([Slow(STILL, of_classes(model, (c, c))).scores(start(build(model, STILL))["parameters"][None])[0]
+                      for c in range(5)])  # fmt: skip
+    targets = np.array([plain[:, 0].argmax(), plain[:, 1].argmin()])
+    step = build(model, replace(STILL, hinge=0.7))
+    feeds = start(step, target=targets)
+    p, found = feeds["parameters"], outputs(step, feeds)
+
+    def hinged(x):
+        own, first = of_classes(model, targets)(x), [of_classes(model, (c, c))(x) for c in range(5)]
+        return own - 0.7 * (np.max(first, axis=0) - own)
+
+    g = Slow(STILL, hinged).gradient(p)
+    close(found["next/parameters"] - p, STILL.rate * g / rms(g), 1e-6)
+    close(found["next/scores"][:, 0], plain[targets, [0, 1]], 1e-6)
+    without = Slow(STILL, of_classes(model, targets)).gradient(p)
+    assert [np.allclose(g[k], without[k]) for k in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [
+        ("y = Relu(image)", lambda x: x > 0),
+        ("y = LeakyRelu<alpha = 0.2>(image)", lambda x: np.where(x > 0, 1, 0.2)),
+        ("y = Clip(image, zero, six)", lambda x: (x > 0) & (x < 6)),
+        ("y = Max(zero, image)", lambda x: x > 0),
+        ("y = Tanh(image)", None),
+    ],
+    ids=["Relu", "LeakyRelu", "Clip", "Max", "Tanh"],
+)
+def test_leak(activation, slope):
+    """dx = (leak + (1 − leak) f'(x)) dy at rectifiers; what is smooth keeps its derivative."""
+    zero, six = np.zeros((), np.float32), np.array(6, np.float32)
+    given = {name: value for name, value in (("zero", zero), ("six", six)) if name in activation}
+    body = f"{activation} f = Flatten(y) logits = Gemm<transB = 1>(f, m)"
+    model = graph(body, m=(5, 192), opset=22, **given)
+    step = build(model, replace(STILL, leak=0.25), Range(np.full(3, 127.5), np.full(3, 127.5)), (8, 8))
+    feeds = start(step, dtype=np.float32)
+    p = feeds["parameters"] = 5 * feeds["parameters"]
+    dy = array((5, 192), "m")[feeds["target"]].reshape(2, 3, 8, 8)
+    g = dy * (1 - np.tanh(p) ** 2) if slope is None else dy * (0.25 + 0.75 * slope(p))
+    close(outputs(step, feeds)["next/parameters"] - p, STILL.rate * g / rms(g), 1e-5)
+
+
 def test_probability():
     model = net(body=" y = Softmax(logits)", outputs="[N,5] y")
     for score, output in (("probability", "y"), ("logit", "logits")):
@@ -646,6 +692,8 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         "rate": (-1.0, "rate is above 0, not -1.0"),
         "l2": (-0.1, "l2 is 0 or more, not -0.1"),
         "weight_decay": (-2.0, "weight_decay is 0 or more, not -2.0"),
+        "hinge": (-1.0, "hinge is 0 or more, not -1.0"),
+        "leak": (1.2, "leak is a share of the gradient, at most 1, not 1.2"),
         "tv": (float("nan"), "tv is 0 or more, not nan"),
         "noise": (float("inf"), "noise is 0 or more, not inf"),
         "grain": (-3.0, "grain is 0 or more, not -3.0"),

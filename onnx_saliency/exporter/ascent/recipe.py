@@ -14,6 +14,8 @@ _NOT_NEGATIVE = (
     "cool",
     "l2",
     "weight_decay",
+    "hinge",
+    "leak",
     "tv",
     "decay",
     "jitter",
@@ -50,6 +52,10 @@ class Recipe:
         tv: weight of total variation (Mahendran & Vedaldi 2015), for J.
         score: "logit", as in the paper, or "probability", to see why not: the network's own, or where it ends in
             logits, their soft-max.
+        hinge: of classes, how much of what the highest score is ahead by is subtracted, so that where another class
+            would be predicted, its evidence is taken away as well (Crammer & Singer 2001).
+        leak: this share of the gradient passes every rectifier, on or off: what one network switches off, another
+            does not (Guo et al. 2020).
         fourier: the image is a sum of sines and cosines, through a sigmoid, so that it stays within 0..255 (Olah et al.
             2017); else its pixels themselves.
         decay: their amplitudes are 1 / frequency to this power: the higher, the smoother the image.
@@ -81,6 +87,8 @@ class Recipe:
     weight_decay: float = 0.0
     tv: float = 0.0
     score: Literal["logit", "probability"] = "logit"
+    hinge: float = 0.0
+    leak: float = 0.0
     fourier: bool = False
     decay: float = 1.0
     decorrelate: bool = False
@@ -111,6 +119,8 @@ class Recipe:
             wrong.append(f"jitter is a fraction of the side, at most 1, not {self.jitter}")
         if self.colour > 4:
             wrong.append(f"colour is the exponent of a gain, at most 4, not {self.colour}")
+        if self.leak > 1:
+            wrong.append(f"leak is a share of the gradient, at most 1, not {self.leak}")
         if self.cool > 1:
             wrong.append(f"cool is a share of the steps, at most 1, not {self.cool}")
         if self.rate * self.weight_decay > 1:
@@ -138,6 +148,8 @@ MODERN = Recipe(
     steps=400,
     rate=0.12,
     cool=1.0,
+    hinge=1.0,
+    leak=0.08,
     fourier=True,
     decay=1.4,
     decorrelate=True,
@@ -147,7 +159,7 @@ MODERN = Recipe(
     colour=0.4,
     noise=0.01,
 )
-"""Olah, Mordvintsev, Schubert 2017, with transformations after Mordvintsev et al. 2018."""
+"""Olah, Mordvintsev, Schubert 2017; transformations after Mordvintsev et al. 2018, rectifiers after Guo et al. 2020."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (PAPER, MODERN)})
 

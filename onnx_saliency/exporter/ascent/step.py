@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import Profile, Tape, Tensor, backward, op
+from onnx_saliency.backward import GRADIENT, Profile, Tape, Tensor, backward, leaky, op
 from onnx_saliency.errors import ModelError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.ascent.image import Range, write_image, write_input, write_view
 from onnx_saliency.exporter.ascent.recipe import Recipe
 from onnx_saliency.exporter.layers import Layer, find_layer
-from onnx_saliency.exporter.objective import Channel, Neuron, Score, Whole, count_scores, write_scores
+from onnx_saliency.exporter.objective import Channel, Neuron, Score, Whole, count_scores, one_hot, write_scores
 from onnx_saliency.exporter.objective import seed as choose
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.shapes import infer_shapes
@@ -109,7 +109,12 @@ def build_step(
     chosen = Tensor(tape, target)
     other = None if against is None else tape.constant(np.array([against]))
     picked = choose(scores, chosen, other)
-    (gradient,) = backward(graph, tape, {scores.value: picked, **_less(likeness)}, [parameters])
+    climbed = picked
+    if recipe.hinge and isinstance(score, str):  # S_c − hinge (max_k S_k − S_c), nothing where c is first
+        first = op.ArgMax(scores, axis=1, keepdims=0)
+        climbed = picked + (one_hot(scores, chosen) - one_hot(scores, first)) * recipe.hinge
+    policy = leaky(recipe.leak) if recipe.leak else GRADIENT
+    (gradient,) = backward(graph, tape, {scores.value: climbed, **_less(likeness)}, [parameters], policy)
     if gradient is None:
         raise ModelError(
             f"The score {scores.value.name!r} does not change with the image, so nothing can be maximised."
