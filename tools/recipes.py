@@ -30,6 +30,7 @@ WHAT = {
     "score": "what is maximised",
     "hinge": "how much of what another class is ahead by is subtracted",
     "leak": "share of the gradient that passes every rectifier, on or off",
+    "residual": "share of the gradient that goes into f where a network adds x + f(x)",
     "fourier": "the image is a sum of waves, through a sigmoid; else its pixels",
     "decay": "their amplitudes are 1 / frequency to this power",
     "decorrelate": "colours mixed as photographs mix them",

@@ -45,15 +45,17 @@ _STRAIGHT_THROUGH: set[str] = set()
 
 @dataclass(frozen=True)
 class Policy:
-    """What a method does at a rectifier, where methods differ; everywhere else the registry's rules hold.
+    """What a method does at a rectifier, where methods differ, or at a sum; elsewhere the registry's rules hold.
 
     Attributes:
         name: the method's.
         at_rectifier: makes of a rectifier's gradient rule the rule of the method; None keeps it.
+        at_sum: the same of Add and Sum.
     """
 
     name: str
     at_rectifier: Callable[[Rule], Rule] | None = None
+    at_sum: Callable[[Rule], Rule] | None = None
 
 
 class Call:

@@ -14,7 +14,7 @@ are counted (`SMOOTH`), so that nobody takes one method for another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -56,8 +56,8 @@ def _guided(gradient: Rule) -> Rule:
     return rule
 
 
-def leaky(share: float) -> Policy:
-    """The policy by which a share of dy passes every rectifier: dx = (share + (1 − share) f'(x)) dy.
+def leaky(share: float) -> Callable[[Rule], Rule]:
+    """At rectifiers, a policy that lets a share of dy pass every one: dx = (share + (1 − share) f'(x)) dy.
 
     Guo, Li, Chen 2020 let all of it pass, in some layers, for gradients that serve other networks too.
     """
@@ -72,7 +72,7 @@ def leaky(share: float) -> Policy:
 
         return rule
 
-    return Policy("leaky", at_rectifier)
+    return at_rectifier
 
 
 GRADIENT = Policy("gradient")

@@ -124,7 +124,7 @@ def backward(
         tape: receives the nodes; the caller appends them to the graph.
         seeds: the gradient of each output, in its shape.
         wrt: the values to differentiate for; each must be a float.
-        policy: what happens at rectifiers (`relu`).
+        policy: what happens at rectifiers (`relu`) and sums (`residual`).
 
     Returns:
         One gradient for each of `wrt`, in its shape; None where no seeded output depends on it.
@@ -187,9 +187,13 @@ def _apply(
 
 def _rule(node: ir.Node, policy: Policy) -> Rule | None:
     found = find_rule(node)
-    if found is None or policy.at_rectifier is None or not is_rectifier(node):
-        return found
-    return policy.at_rectifier(found)
+    if found is None:
+        return None
+    if policy.at_rectifier is not None and is_rectifier(node):
+        return policy.at_rectifier(found)
+    if policy.at_sum is not None and node.domain == "" and node.op_type in ("Add", "Sum"):
+        return policy.at_sum(found)
+    return found
 
 
 def _settle(grads: dict[ir.Value, list[Tensor]], value: ir.Value) -> Tensor | None:

@@ -43,6 +43,9 @@ def class_model(
     leak: Annotated[
         float | None, typer.Option(help="Share of the gradient that passes every rectifier, on or off.")
     ] = None,
+    residual: Annotated[
+        float | None, typer.Option(help="Share of the gradient that goes into branches of residual sums.")
+    ] = None,
     jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
     scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
     rotate: Annotated[float | None, typer.Option(help="Views turned by up to this many degrees.")] = None,
@@ -105,6 +108,7 @@ def class_model(
         "tv": tv,
         "hinge": hinge,
         "leak": leak,
+        "residual": residual,
         "jitter": jitter,
         "scale": scale,
         "rotate": rotate,

@@ -103,6 +103,7 @@ def test_every_part_of_a_recipe(net, tmp_path, command):
         "tv": 0.02,
         "hinge": 0.4,
         "leak": 0.1,
+        "residual": 0.3,
         "jitter": 0.1,
         "scale": 1.2,
         "rotate": 3.0,

@@ -498,6 +498,18 @@ def test_leak(activation, slope):
     close(outputs(step, feeds)["next/parameters"] - p, STILL.rate * g / rms(g), 1e-5)
 
 
+@pytest.mark.parametrize("total", ["Add(image, f)", "Add(f, image)", "Sum(image, f)"])
+def test_residual(total):
+    """Of y = x + f(x), dx = (1 + residual f'(x)) dy; of sums of two branches, or with weights, the gradient."""
+    body = f"g = Mul(image, image) h = Tanh(image) f = Add(g, h) r = {total} y = Add(r, b) l = Flatten(y)"
+    model = graph(f"{body} logits = Gemm<transB = 1>(l, m)", m=(5, 192), b=(3, 1, 1))
+    step = build(model, replace(STILL, residual=0.25), Range(np.full(3, 127.5), np.full(3, 127.5)), (8, 8))
+    feeds = start(step, dtype=np.float32)
+    p = feeds["parameters"]
+    g = array((5, 192), "m")[feeds["target"]].reshape(2, 3, 8, 8) * (1 + 0.25 * (2 * p + 1 - np.tanh(p) ** 2))
+    close(outputs(step, feeds)["next/parameters"] - p, STILL.rate * g / rms(g), 1e-5)
+
+
 def test_probability():
     model = net(body=" y = Softmax(logits)", outputs="[N,5] y")
     for score, output in (("probability", "y"), ("logit", "logits")):
@@ -694,6 +706,7 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         "weight_decay": (-2.0, "weight_decay is 0 or more, not -2.0"),
         "hinge": (-1.0, "hinge is 0 or more, not -1.0"),
         "leak": (1.2, "leak is a share of the gradient, at most 1, not 1.2"),
+        "residual": (1.5, "residual is a share of the gradient, at most 1, not 1.5"),
         "tv": (float("nan"), "tv is 0 or more, not nan"),
         "noise": (float("inf"), "noise is 0 or more, not inf"),
         "grain": (-3.0, "grain is 0 or more, not -3.0"),

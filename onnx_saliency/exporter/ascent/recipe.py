@@ -16,6 +16,7 @@ _NOT_NEGATIVE = (
     "weight_decay",
     "hinge",
     "leak",
+    "residual",
     "tv",
     "decay",
     "jitter",
@@ -56,6 +57,8 @@ class Recipe:
             would be predicted, its evidence is taken away as well (Crammer & Singer 2001).
         leak: this share of the gradient passes every rectifier, on or off: what one network switches off, another
             does not (Guo et al. 2020).
+        residual: at a sum x + f(x), this share of the gradient goes into the branch f, all of it by the skip (Wu et
+            al. 2020).
         fourier: the image is a sum of sines and cosines, through a sigmoid, so that it stays within 0..255 (Olah et al.
             2017); else its pixels themselves.
         decay: their amplitudes are 1 / frequency to this power: the higher, the smoother the image.
@@ -89,6 +92,7 @@ class Recipe:
     score: Literal["logit", "probability"] = "logit"
     hinge: float = 0.0
     leak: float = 0.0
+    residual: float = 1.0
     fourier: bool = False
     decay: float = 1.0
     decorrelate: bool = False
@@ -121,6 +125,8 @@ class Recipe:
             wrong.append(f"colour is the exponent of a gain, at most 4, not {self.colour}")
         if self.leak > 1:
             wrong.append(f"leak is a share of the gradient, at most 1, not {self.leak}")
+        if self.residual > 1:
+            wrong.append(f"residual is a share of the gradient, at most 1, not {self.residual}")
         if self.cool > 1:
             wrong.append(f"cool is a share of the steps, at most 1, not {self.cool}")
         if self.rate * self.weight_decay > 1:
@@ -150,6 +156,7 @@ MODERN = Recipe(
     cool=1.0,
     hinge=1.0,
     leak=0.08,
+    residual=0.5,
     fourier=True,
     decay=1.4,
     decorrelate=True,
@@ -159,7 +166,8 @@ MODERN = Recipe(
     colour=0.4,
     noise=0.01,
 )
-"""Olah, Mordvintsev, Schubert 2017; transformations after Mordvintsev et al. 2018, rectifiers after Guo et al. 2020."""
+"""Olah, Mordvintsev, Schubert 2017; transformations after Mordvintsev et al. 2018, the gradient at rectifiers after Guo
+et al. 2020 and at residual sums after Wu et al. 2020."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (PAPER, MODERN)})
 

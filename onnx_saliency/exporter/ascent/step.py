@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, Profile, Tape, Tensor, backward, leaky, op
+from onnx_saliency.backward import Policy, Profile, Tape, Tensor, backward, damped, leaky, op
 from onnx_saliency.errors import ModelError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.ascent.image import Range, write_image, write_input, write_view
@@ -113,8 +113,7 @@ def build_step(
     if recipe.hinge and isinstance(score, str):  # S_c − hinge (max_k S_k − S_c), nothing where c is first
         first = op.ArgMax(scores, axis=1, keepdims=0)
         climbed = picked + (one_hot(scores, chosen) - one_hot(scores, first)) * recipe.hinge
-    policy = leaky(recipe.leak) if recipe.leak else GRADIENT
-    (gradient,) = backward(graph, tape, {scores.value: climbed, **_less(likeness)}, [parameters], policy)
+    (gradient,) = backward(graph, tape, {scores.value: climbed, **_less(likeness)}, [parameters], _policy(recipe))
     if gradient is None:
         raise ModelError(
             f"The score {scores.value.name!r} does not change with the image, so nothing can be maximised."
@@ -174,6 +173,14 @@ def _update(
     ]
     update = unbiased[0] * rate / (op.Sqrt(unbiased[1]) + _EPSILON)
     return update, {NEXT + "mean": mean, NEXT + "square": square}
+
+
+def _policy(recipe: Recipe) -> Policy:
+    return Policy(
+        recipe.name,
+        at_rectifier=leaky(recipe.leak) if recipe.leak else None,
+        at_sum=damped(recipe.residual) if recipe.residual != 1 else None,
+    )
 
 
 def _rate(recipe: Recipe, step: Tensor, dtype: ir.DataType) -> Tensor | float:
