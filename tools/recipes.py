@@ -29,7 +29,7 @@ WHAT = {
     "tv": "weight of total variation",
     "score": "what is maximised",
     "hinge": "how much of what another class is ahead by is subtracted",
-    "leak": "share of the gradient that passes every rectifier, on or off",
+    "leak": "share of the gradient that passes rectifiers that are off",
     "residual": "share of the gradient that goes into f where a network adds x + f(x)",
     "fourier": "the image is a sum of waves, through a sigmoid; else its pixels",
     "decay": "their amplitudes are 1 / frequency to this power",

@@ -25,7 +25,8 @@ from onnx_saliency.backward.tensor import Tensor, op
 from onnx_saliency.graph.folding import constant
 from onnx_saliency.graph.quantised import float_operator, form, is_on_codes
 
-RECTIFIERS = frozenset({"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "ThresholdedRelu"})
+_SLOPED = frozenset({"LeakyRelu", "PRelu", "Elu", "Selu", "Celu"})  # below their threshold as well
+RECTIFIERS = frozenset({"Relu", "ThresholdedRelu"}) | _SLOPED
 SMOOTH = frozenset(
     {"Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Gelu", "Tanh", "Softplus", "Softsign", "Erf"}
 )
@@ -57,13 +58,16 @@ def _guided(gradient: Rule) -> Rule:
 
 
 def leaky(share: float) -> Callable[[Rule], Rule]:
-    """At rectifiers, a policy that lets a share of dy pass every one: dx = (share + (1 − share) f'(x)) dy.
+    """At rectifiers, a policy that lets a share of dy pass those that are off: dx = (share + (1 − share) f'(x)) dy.
 
-    Guo, Li, Chen 2020 let all of it pass, in some layers, for gradients that serve other networks too.
+    Guo, Li, Chen 2020 let all of it pass, in some layers, for gradients that serve other networks too. Rectifiers that
+    have a slope of their own below the threshold keep it.
     """
 
     def at_rectifier(gradient: Rule) -> Rule:
         def rule(n: Call, dy: Tensor) -> Gradients:
+            if float_operator(n.node)[0] in _SLOPED:
+                return gradient(n, dy)
             passed = dy * share
             found = gradient(n, dy - passed)
             assert not isinstance(found, Mapping)  # a rectifier is one node

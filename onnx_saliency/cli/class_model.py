@@ -41,7 +41,7 @@ def class_model(
         float | None, typer.Option(help="How much of what another class is ahead by is subtracted.")
     ] = None,
     leak: Annotated[
-        float | None, typer.Option(help="Share of the gradient that passes every rectifier, on or off.")
+        float | None, typer.Option(help="Share of the gradient that passes rectifiers that are off.")
     ] = None,
     residual: Annotated[
         float | None, typer.Option(help="Share of the gradient that goes into branches of residual sums.")

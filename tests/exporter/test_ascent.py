@@ -476,16 +476,17 @@ def test_hinge():
 @pytest.mark.parametrize(
     ("activation", "slope"),
     [
-        ("y = Relu(image)", lambda x: x > 0),
+        ("y = Relu(image)", lambda x: np.where(x > 0, 1, 0.25)),
+        ("y = Clip(image, zero, six)", lambda x: np.where((x > 0) & (x < 6), 1, 0.25)),
+        ("y = Max(zero, image)", lambda x: np.where(x > 0, 1, 0.25)),
         ("y = LeakyRelu<alpha = 0.2>(image)", lambda x: np.where(x > 0, 1, 0.2)),
-        ("y = Clip(image, zero, six)", lambda x: (x > 0) & (x < 6)),
-        ("y = Max(zero, image)", lambda x: x > 0),
-        ("y = Tanh(image)", None),
+        ("y = Elu(image)", lambda x: np.where(x > 0, 1, np.exp(x))),
+        ("y = Tanh(image)", lambda x: 1 - np.tanh(x) ** 2),
     ],
-    ids=["Relu", "LeakyRelu", "Clip", "Max", "Tanh"],
+    ids=["Relu", "Clip", "Max", "LeakyRelu", "Elu", "Tanh"],
 )
 def test_leak(activation, slope):
-    """dx = (leak + (1 − leak) f'(x)) dy at rectifiers; what is smooth keeps its derivative."""
+    """dx = (leak + (1 − leak) f'(x)) dy at rectifiers; what is smooth, or has a slope of its own, keeps it."""
     zero, six = np.zeros((), np.float32), np.array(6, np.float32)
     given = {name: value for name, value in (("zero", zero), ("six", six)) if name in activation}
     body = f"{activation} f = Flatten(y) logits = Gemm<transB = 1>(f, m)"
@@ -493,8 +494,7 @@ def test_leak(activation, slope):
     step = build(model, replace(STILL, leak=0.25), Range(np.full(3, 127.5), np.full(3, 127.5)), (8, 8))
     feeds = start(step, dtype=np.float32)
     p = feeds["parameters"] = 5 * feeds["parameters"]
-    dy = array((5, 192), "m")[feeds["target"]].reshape(2, 3, 8, 8)
-    g = dy * (1 - np.tanh(p) ** 2) if slope is None else dy * (0.25 + 0.75 * slope(p))
+    g = array((5, 192), "m")[feeds["target"]].reshape(2, 3, 8, 8) * slope(p)
     close(outputs(step, feeds)["next/parameters"] - p, STILL.rate * g / rms(g), 1e-5)
 
 

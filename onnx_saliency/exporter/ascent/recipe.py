@@ -55,8 +55,8 @@ class Recipe:
             logits, their soft-max.
         hinge: of classes, how much of what the highest score is ahead by is subtracted, so that where another class
             would be predicted, its evidence is taken away as well (Crammer & Singer 2001).
-        leak: this share of the gradient passes every rectifier, on or off: what one network switches off, another
-            does not (Guo et al. 2020).
+        leak: this share of the gradient passes rectifiers that are off: what one network switches off, another does
+            not (Guo et al. 2020). Those with a slope of their own, such as LeakyRelu, keep it.
         residual: at a sum x + f(x), this share of the gradient goes into the branch f, all of it by the skip (Wu et
             al. 2020).
         fourier: the image is a sum of sines and cosines, through a sigmoid, so that it stays within 0..255 (Olah et al.
