@@ -24,7 +24,7 @@ from onnx_saliency.exporter import (
     warn_of_method,
 )
 from onnx_saliency.exporter.cache import user_cache
-from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE
+from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE, Precision
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
@@ -108,9 +108,12 @@ class Explainer:
         feeds: values of the model's other inputs, the same for every run.
         cache: whether the rewritten model is taken from disk, and kept there for the next time.
         cuda: how CUDA is used where the model runs on it.
+        precision: "double" computes in float64 inside, exact but for the rounding of the result, at a multiple of the
+            cost.
 
     Raises:
         ModelError: the model cannot be read, explained or run.
+        ExportError: no such precision, or operators that have no form in double precision; lists them all.
         SaliencyError: a batch size or a memory limit that makes no sense.
         CacheError: the environment names no size for the folder of rewritten models.
         ImageError: a preprocessing that makes no sense.
@@ -140,6 +143,7 @@ class Explainer:
         feeds: Mapping[str, npt.ArrayLike] | None = None,
         cache: bool = True,
         cuda: CudaOptions | None = None,
+        precision: Precision = "single",
     ) -> None:
         if batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
@@ -153,11 +157,13 @@ class Explainer:
             "cache": cache,
         }
         profile = profile_for(first_provider(providers))
-        options = Options(find_method(method), score, several=several, details=True, profile=profile)
+        options = Options(
+            find_method(method), score, several=several, details=True, profile=profile, precision=precision
+        )
         rewritten = rewrite(model, options, input=input, output=output, cache=user_cache() if cache else None)
         facts = rewritten.facts
         warn_of_method(options.method, facts.changed, facts.notes)
-        self.method, self.score, self.several = options.method, score, several
+        self.method, self.score, self.several, self.precision = options.method, score, several, precision
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
         self.layout = facts.layout
         self.batch = facts.batch

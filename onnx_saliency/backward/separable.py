@@ -6,14 +6,16 @@ operator is served by one formula.
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from onnx_saliency.backward.tensor import Tensor, op
 
 
-def identity_along(x: Tensor, axis: int) -> Tensor:
-    """[L, L]: for each position along `axis` of `x` a row that is 1 there."""
+def identity_along(x: Tensor, axis: int, dtype: ir.DataType | None = None) -> Tensor:
+    """[L, L]: for each position along `axis` of `x` a row that is 1 there, in `dtype` or the type of `x`."""
     length = op.Shape(x, start=axis, end=axis + 1)
     square = op.ConstantOfShape(op.Concat(length, length, axis=0))
-    return op.EyeLike(square, dtype=x.dtype)
+    return op.EyeLike(square, dtype=dtype or x.dtype)
 
 
 def apply_along(rows: Tensor, dy: Tensor, axis: int, rank: int) -> Tensor:

@@ -51,6 +51,7 @@ def explain(
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run, at most.")] = 16,
     memory_limit: options.MemoryLimit = None,
+    precision: options.Precision = "single",
     no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:
@@ -87,6 +88,7 @@ def explain(
         memory_limit=memory_limit,
         feeds=options.feeds(feed),
         cache=not no_cache,
+        precision=precision,  # type: ignore[arg-type]  # checked there
     )
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size

@@ -62,6 +62,7 @@ def export(
     profile: Annotated[
         str, typer.Option(help="Write for any runtime (portable), or for ONNX Runtime on this device: cpu, cuda.")
     ] = "portable",
+    precision: options.Precision = "single",
     check: Annotated[bool, typer.Option(help="Compare the outputs of both models on a random input.")] = True,
     json: options.Json = False,
 ) -> None:
@@ -117,6 +118,7 @@ def export(
         output=output,
         preprocess=_recipe(preprocess) if preprocess else None,
         profile=profile,  # type: ignore[arg-type]  # checked there
+        precision=precision,  # type: ignore[arg-type]  # likewise
         check=check,
     )
     size = path.stat().st_size

@@ -69,6 +69,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Rewrite the model, even if that was done before, and keep nothing on disk.")
 ]
+Precision = Annotated[
+    str, typer.Option(help="single, or double: exact but for the rounding of the result, at a multiple of the cost.")
+]
 Providers = Annotated[
     list[str] | None,
     typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),

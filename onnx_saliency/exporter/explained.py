@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -28,6 +28,7 @@ from onnx_saliency.backward import (
 )
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
+from onnx_saliency.exporter.double import write_out_double
 from onnx_saliency.exporter.metadata import read_metadata, write_metadata
 from onnx_saliency.exporter.methods import Attribution, Gradient, Method, Scene
 from onnx_saliency.exporter.objective import (
@@ -48,6 +49,7 @@ from onnx_saliency.graph.rows import find_rows
 from onnx_saliency.graph.shapes import infer_shapes
 
 Target = Literal["default", "required"] | int
+Precision = Literal["single", "double"]
 
 TARGET, SALIENCY, LOGITS, CHOSEN = "target", "saliency", "saliency/logits", "saliency/class"
 AGAINST, VALUE, GAP = "saliency/against", "saliency/score", "saliency/gap"
@@ -69,6 +71,8 @@ class Options:
         details: also take `saliency/against`, a class an image whose score is subtracted, and output the scores
             [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
         profile: the runtime that the new nodes are written for, where that makes a difference.
+        precision: "double" computes in float64 inside, at a multiple of the cost, so that no rectifier and no maximum
+            is decided by rounding; then the profile is portable.
     """
 
     method: Method = field(default_factory=Gradient)
@@ -78,6 +82,7 @@ class Options:
     several: int | None = None
     details: bool = False
     profile: Profile = "portable"
+    precision: Precision = "single"
 
 
 DEFAULT_OPTIONS = Options()
@@ -146,10 +151,9 @@ def build_explained(
         MethodError: options of the method that the model cannot serve.
     """
     graph, image, method = classifier.model.graph, classifier.image, options.method
-    if options.profile not in PROFILES:
-        raise ExportError(f"A profile is one of {', '.join(PROFILES)}, not {options.profile!r}.")
+    _check_choices(options)
     _check_names(graph, classifier, options)
-    tape = Tape(_PREFIX, compute_type(image), options.profile)
+    tape = Tape(_PREFIX, *_types(image, options))
     scores = write_scores(options.score, tape, classifier)
     exact = classifier.exact or classifier
     of_classes = isinstance(options.score, str)
@@ -192,10 +196,18 @@ def build_explained(
         batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
         outputs[LOGITS] = class_scores(tape.read(exact.score), classifier.batch)
         outputs[CHOSEN] = op.Reshape(chosen, [-1]) if options.several is not None else chosen + batch
+    if compute_type(image) != tape.dtype:  # callers and runtimes know the types of the model
+        outputs = {
+            name: op.Cast(value, to=compute_type(image)) if value.dtype == tape.dtype else value
+            for name, value in outputs.items()
+        }
     changed, smooth = _changed(path, method)
     rounding = sum(is_straight_through(node) for node in nodes_on(find_path(graph, [exact.score], [image])))
     _append(graph, tape, outputs, classifier, options, width)
     tidy(classifier.model)
+    if options.precision == "double":
+        write_out_double(classifier.model)
+        tidy(classifier.model)
     known = {
         "method": method.name,
         "score": describe_score(options.score),
@@ -261,6 +273,13 @@ def _changed(path: Path, method: Method) -> tuple[tuple[str, ...], tuple[str, ..
 _ZERO = ir.tensor(np.zeros(1, np.int64))
 
 
+def _check_choices(options: Options) -> None:
+    known: Mapping[str, Sequence[str]] = {"profile": PROFILES, "precision": get_args(Precision)}
+    for name, values in known.items():
+        if (value := getattr(options, name)) not in values:
+            raise ExportError(f"A {name} is one of {', '.join(values)}, not {value!r}.")
+
+
 def _check_names(graph: ir.Graph, classifier: Classifier, options: Options) -> None:
     if "method" in read_metadata(classifier.model.metadata_props):
         raise ExportError("The model is already an explained one (its metadata name a method). Export the original.")
@@ -269,6 +288,11 @@ def _check_names(graph: ir.Graph, classifier: Classifier, options: Options) -> N
     )
     reserved |= {REFERENCE} if isinstance(options.score, Cosine) else set()
     reserve(graph, reserved, _PREFIX)
+
+
+def _types(image: ir.Value, options: Options) -> tuple[ir.DataType, Profile]:
+    """What is computed in, and what for: the operators that are fastest in float32 are not in float64."""
+    return (ir.DataType.DOUBLE, "portable") if options.precision == "double" else (compute_type(image), options.profile)
 
 
 def _check_target(target: object, classes: int | None) -> None:

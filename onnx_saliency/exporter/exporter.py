@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_saliency.backward import GRADIENT, Profile, is_expanded
 from onnx_saliency.errors import MethodWarning
 from onnx_saliency.exporter.check import check_outputs
-from onnx_saliency.exporter.explained import DEFAULT_OPTIONS, Explained, Options, Target, build_explained
+from onnx_saliency.exporter.explained import DEFAULT_OPTIONS, Explained, Options, Precision, Target, build_explained
 from onnx_saliency.exporter.files import check_writable, save
 from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.exporter.objective import Score
@@ -46,6 +46,7 @@ def export(
     output: str | None = None,
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
     profile: Profile = "portable",
+    precision: Precision = "single",
     check: bool = True,
 ) -> onnx.ModelProto | None:
     """Append the saliency subgraph to a classifier, in standard ONNX operators only.
@@ -72,13 +73,17 @@ def export(
             what the model states.
         profile: what the new nodes are written for: "portable", any runtime; "cpu" or "cuda", the operators that are
             fastest in onnxruntime there. All are standard operators and give the same numbers.
+        precision: "double" computes in float64 inside: the gradient is exact but for the rounding of the result, where
+            float32 puts a rectifier or a maximum now and then on its other side; at a multiple of the cost, with
+            weights stored in float64. Inputs and outputs keep their types.
         check: run original and result on a random input and refuse on a difference.
 
     Raises:
         ModelError: the model cannot be read, or is no image classifier.
         UnsupportedOperatorError: operators without a backward rule, all of them.
         MethodError, LayerError, TargetError: an option that does not fit the model.
-        ExportError: no such profile, or the result does not compute what the original computes.
+        ExportError: no such profile or precision, operators that have no form in double precision, all of them, or
+            the result does not compute what the original computes.
         OutputError: `path` cannot be written; nothing is left behind.
 
     Warns:
@@ -88,7 +93,7 @@ def export(
     """
     if path is not None:
         check_writable(Path(path))
-    options = Options(find_method(method), score, target, against, several, profile=profile)
+    options = Options(find_method(method), score, target, against, several, profile=profile, precision=precision)
     explained = explain_model(model, options, input=input, output=output, preprocess=preprocess)
     warn_of_method(options.method, explained.changed, explained.notes)
     if check:
@@ -120,7 +125,8 @@ def explain_loaded(
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
 ) -> Explained:
     """`explain_model` of what `load` returned."""
-    classifier = find_classifier(normalise(original.clone(), expand=is_expanded), input=input, output=output)
+    model = normalise(original.clone(), expand=is_expanded, double=options.precision == "double")
+    classifier = find_classifier(model, input=input, output=output)
     classifier = without_rounding(classifier)
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})

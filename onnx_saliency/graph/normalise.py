@@ -20,18 +20,21 @@ from onnx_saliency.graph.folding import constant, fold_constants
 from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.opset import raise_opset
 from onnx_saliency.graph.padding import resolve_auto_pad
-from onnx_saliency.graph.precision import widen_half
+from onnx_saliency.graph.precision import widen_half, widen_single
 from onnx_saliency.graph.shapes import infer_shapes
 
 _FIRST_IR_WITH_CONSTANTS = 4  # before, every initializer had to be listed as an input
 
 
-def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: False) -> ir.Model:
+def normalise(
+    model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: False, *, double: bool = False
+) -> ir.Model:
     """Return `model` in canonical form; `model` itself may be changed.
 
     Args:
         model: from `load`.
         expand: operators to write out by the standard's own definition, where it has one.
+        double: compute float32 in float64.
 
     Raises:
         ModelError: an opset that cannot be raised, or pads that cannot be resolved.
@@ -56,6 +59,8 @@ def normalise(model: ir.Model, expand: Callable[[ir.Node], bool] = lambda node: 
     resolve_control_flow(model)  # after them, as some are defined by loops
     _remove_identities(model)  # that inlining left
     widen_half(model)
+    if double:
+        widen_single(model)
     resolve_auto_pad(model)
     fold_affine(model)
     prune(model)

@@ -82,6 +82,7 @@ class Results:
             "model": as_text(model),
             "method": explainer.method.name,
             "options": vars(explainer.method),
+            "precision": explainer.precision,
             "changed_nodes": len(explainer.changed),
             "smooth_nodes": len(explainer.smooth),
             "layer": explainer.layer,

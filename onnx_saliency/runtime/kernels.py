@@ -82,6 +82,15 @@ def place(model: ir.Model, provider: str) -> Placement:
     )
 
 
+def has_kernel(node: ir.Node, opset: int, provider: str) -> bool:
+    """Whether `provider` has a kernel for `node`; types of values must be known.
+
+    Raises:
+        KeyError: a provider of which no list of kernels is kept.
+    """
+    return _reason(node, opset, _table()["kernels"][full_name(provider)]) is None
+
+
 @cache
 def _table() -> dict[str, Any]:
     table: dict[str, Any] = json.loads(files(__package__).joinpath("kernels.json").read_text("utf-8"))

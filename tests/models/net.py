@@ -25,6 +25,9 @@ PLAIN = 5e-2
 """Its limit against plain float64, for trained nets. A rectifier or pool so near its kink that rounding decides costs
 any float32 gradient some thousandths, and there are millions of them."""
 
+ROUNDED = 1e-7
+"""Its limit in double precision, against plain float64: that of one rounding to float32."""
+
 VALUES = 1e-4
 """Limit of the relative L2 error of the values at the kinks, so that only those within rounding may lie elsewhere."""
 
@@ -122,6 +125,15 @@ def check_plain_gradient(net: Net) -> None:
     """Nor do kinks matter much."""
     for actual, image in zip(net.actual["input_gradient"], net.images, strict=True):
         assert relative(actual, net.reference.explain(image[None]).gradient[0]) < PLAIN
+
+
+def check_double_precision(net: Net) -> None:
+    """In double precision no kink lies elsewhere."""
+    image = net.images[:1]
+    explained = session(export(net.model, precision="double", check=False))
+    gradient, *after = explained.run(["input_gradient", net.output], {net.reference.image: image})
+    assert relative(gradient, net.reference.explain(image).gradient) < ROUNDED
+    assert relative(after[0], net.actual[net.output][:1]) < OUTPUTS
 
 
 def check_outputs(net: Net) -> None:

@@ -21,6 +21,10 @@ def test_gradient(net):
     nets.check_gradient(net)
 
 
+def test_gradient_in_double_precision(net):
+    nets.check_double_precision(net)
+
+
 def test_outputs_are_unchanged(net):
     nets.check_outputs(net)
 

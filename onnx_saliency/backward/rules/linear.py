@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from onnx_saliency.backward.broadcasting import Dims, unbroadcast
 from onnx_saliency.backward.lowering import into_blocks, spread, transposed_pads
 from onnx_saliency.backward.registry import Call, Gradients, rule
@@ -110,7 +112,10 @@ def _swap_channels(w: Tensor, group: int, window: Window) -> Tensor:
     """[M, C/g, k...] -> [C, M/g, k...], within each group."""
     spatial = list(range(2, 2 + window.rank))
     if group == 1:
-        return op.Transpose(w, perm=[1, 0, *spatial])
+        swapped = op.Transpose(w, perm=[1, 0, *spatial])
+        if w.dims is not None:  # inside a loop, inference would not see the weight outside
+            swapped.value.shape = ir.Shape([w.dims[1], w.dims[0], *w.dims[2:]])
+        return swapped
     assert w.dims is not None
     m, c = w.dims[:2]
     if not isinstance(m, int) or not isinstance(c, int):
@@ -119,14 +124,18 @@ def _swap_channels(w: Tensor, group: int, window: Window) -> Tensor:
         return w
     grouped = op.Reshape(w, [group, m // group, c, *window.kernel])
     swapped = op.Transpose(grouped, perm=[0, 2, 1, *(axis + 1 for axis in spatial)])
-    return op.Reshape(swapped, [group * c, m // group, *window.kernel])
+    swapped = op.Reshape(swapped, [group * c, m // group, *window.kernel])
+    swapped.value.shape = ir.Shape([group * c, m // group, *window.kernel])
+    return swapped
 
 
 def _mirror(w: Tensor, window: Window) -> Tensor:
     axes = [axis for axis, k in zip(window.axes, window.kernel, strict=True) if k > 1]
     if not axes:
         return w
-    return op.Slice(w, [-1] * len(axes), [-(2**31)] * len(axes), axes, [-1] * len(axes))
+    mirrored = op.Slice(w, [-1] * len(axes), [-(2**31)] * len(axes), axes, [-1] * len(axes))
+    mirrored.value.shape = w.value.shape
+    return mirrored
 
 
 # --- matrix products ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from onnx_saliency.backward import switches
 from onnx_saliency.backward.lowering import into_blocks
@@ -35,16 +36,20 @@ def average_pool(n: Call, dy: Tensor) -> Gradients:
     what this very pool makes of an identity matrix, so ceil_mode, dilations and count_include_pad
     need no case of their own.
     """
-    rank = n.x.rank - 2
-    window = {name: n[name] for name in ("kernel_shape", "strides", "dilations") if n[name]}
-    pads = n["pads"] or [0] * 2 * rank
-    modes = {name: n[name] for name in ("ceil_mode", "count_include_pad") if n[name]}
-    for i in range(rank):
-        along = {name: [values[i], 1] for name, values in window.items()}
-        columns = op.Unsqueeze(identity_along(n.x, i + 2), [0, 3])  # [1, L, L, 1]: L pictures of one column
-        pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[rank + i], 0], **along, **modes)
-        dy = apply_along(op.Squeeze(pooled, [0, 3]), dy, i + 2, n.x.rank)
+    for i in range(n.x.rank - 2):
+        dy = apply_along(pooled_identity(n, i, n.x.dtype), dy, i + 2, n.x.rank)
     return into_blocks(dy, n.x)
+
+
+def pooled_identity(n: Call, i: int, dtype: ir.DataType) -> Tensor:
+    """Aᵀ [L, L'] of an AveragePool along spatial axis `i`: what it makes of an identity matrix."""
+    window = {name: [n[name][i], 1] for name in ("kernel_shape", "strides", "dilations") if n[name]}
+    pads = n["pads"] or [0] * 2 * (n.x.rank - 2)
+    modes = {name: n[name] for name in ("ceil_mode", "count_include_pad") if n[name]}
+    identity = identity_along(n.x, i + 2, dtype)
+    columns = op.Unsqueeze(identity, [0, 3])  # [1, L, L, 1]: L pictures of one column
+    pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[n.x.rank - 2 + i], 0], **window, **modes)
+    return op.Squeeze(pooled, [0, 3])
 
 
 @rule("GlobalAveragePool")
