@@ -29,6 +29,7 @@ WHAT = {
     "tv": "weight of total variation",
     "score": "what is maximised",
     "hinge": "how much of what another class is ahead by is subtracted",
+    "margin": "by what share of its own score a class leads where the hinge lets go",
     "leak": "share of the gradient that passes rectifiers that are off",
     "residual": "share of the gradient that goes into f where a network adds x + f(x)",
     "fourier": "the image is a sum of waves, through a sigmoid; else its pixels",

@@ -40,6 +40,9 @@ def class_model(
     hinge: Annotated[
         float | None, typer.Option(help="How much of what another class is ahead by is subtracted.")
     ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Lead, as a share of its own score, at which the hinge lets a class go.")
+    ] = None,
     leak: Annotated[
         float | None, typer.Option(help="Share of the gradient that passes rectifiers that are off.")
     ] = None,
@@ -107,6 +110,7 @@ def class_model(
         "weight_decay": weight_decay,
         "tv": tv,
         "hinge": hinge,
+        "margin": margin,
         "leak": leak,
         "residual": residual,
         "jitter": jitter,

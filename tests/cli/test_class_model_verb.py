@@ -102,6 +102,7 @@ def test_every_part_of_a_recipe(net, tmp_path, command):
         "weight-decay": 0.2,
         "tv": 0.02,
         "hinge": 0.4,
+        "margin": 0.1,
         "leak": 0.1,
         "residual": 0.3,
         "jitter": 0.1,

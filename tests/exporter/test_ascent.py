@@ -452,25 +452,28 @@ def test_against():
     check(outputs(step, feeds), feeds, Slow(ALL, of_classes(net(), against=4)), ALL)
 
 
-def test_hinge():
-    """What the highest score is ahead by is subtracted where another class is first; the score itself is reported."""
+@pytest.mark.parametrize(("margin", "free"), [(0.0, [True, False]), (0.001, [True, False]), (50.0, [False, False])])
+def test_hinge(margin, free):
+    """What another score is ahead by is subtracted where the class does not lead; the score itself is reported."""
     model = net()
     plain = np.stack([Slow(STILL, of_classes(model, (c, c))).scores(start(build(model, STILL))["parameters"][None])[0]
                       for c in range(5)])  # fmt: skip
     targets = np.array([plain[:, 0].argmax(), plain[:, 1].argmin()])
-    step = build(model, replace(STILL, hinge=0.7))
+    step = build(model, replace(STILL, hinge=0.7, margin=margin))
     feeds = start(step, target=targets)
     p, found = feeds["parameters"], outputs(step, feeds)
 
     def hinged(x):
-        own, first = of_classes(model, targets)(x), [of_classes(model, (c, c))(x) for c in range(5)]
-        return own - 0.7 * (np.max(first, axis=0) - own)
+        own, scores = of_classes(model, targets)(x), np.stack([of_classes(model, (c, c))(x) for c in range(5)])
+        behind = [each - margin * np.abs(own) * (targets == c) for c, each in enumerate(scores)]
+        first = np.take_along_axis(scores, np.argmax(behind, axis=0)[None], axis=0)[0]
+        return own - 0.7 * (first - own)
 
     g = Slow(STILL, hinged).gradient(p)
     close(found["next/parameters"] - p, STILL.rate * g / rms(g), 1e-6)
     close(found["next/scores"][:, 0], plain[targets, [0, 1]], 1e-6)
     without = Slow(STILL, of_classes(model, targets)).gradient(p)
-    assert [np.allclose(g[k], without[k]) for k in range(2)] == [True, False]
+    assert [np.allclose(g[k], without[k]) for k in range(2)] == free
 
 
 @pytest.mark.parametrize(
@@ -705,6 +708,7 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         "l2": (-0.1, "l2 is 0 or more, not -0.1"),
         "weight_decay": (-2.0, "weight_decay is 0 or more, not -2.0"),
         "hinge": (-1.0, "hinge is 0 or more, not -1.0"),
+        "margin": (-0.1, "margin is 0 or more, not -0.1"),
         "leak": (1.2, "leak is a share of the gradient, at most 1, not 1.2"),
         "residual": (1.5, "residual is a share of the gradient, at most 1, not 1.5"),
         "tv": (float("nan"), "tv is 0 or more, not nan"),

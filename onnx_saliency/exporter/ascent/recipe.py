@@ -15,6 +15,7 @@ _NOT_NEGATIVE = (
     "l2",
     "weight_decay",
     "hinge",
+    "margin",
     "leak",
     "residual",
     "tv",
@@ -55,6 +56,7 @@ class Recipe:
             logits, their soft-max.
         hinge: of classes, how much of what the highest score is ahead by is subtracted, so that where another class
             would be predicted, its evidence is taken away as well (Crammer & Singer 2001).
+        margin: by what share of its own score a class has to lead for the hinge to let go.
         leak: this share of the gradient passes rectifiers that are off: what one network switches off, another does
             not (Guo et al. 2020). Those with a slope of their own, such as LeakyRelu, keep it.
         residual: at a sum x + f(x), this share of the gradient goes into the branch f, all of it by the skip (Wu et
@@ -91,6 +93,7 @@ class Recipe:
     tv: float = 0.0
     score: Literal["logit", "probability"] = "logit"
     hinge: float = 0.0
+    margin: float = 0.0
     leak: float = 0.0
     residual: float = 1.0
     fourier: bool = False
@@ -146,7 +149,7 @@ class Recipe:
         return self.jitter > 0 or self.scale > 1 or self.rotate > 0 or self.mirror
 
 
-PAPER = Recipe("paper", steps=128, rate=0.04, cool=1.0, weight_decay=0.3)
+PAPER = Recipe("paper", steps=128, rate=0.04, cool=1.0, weight_decay=0.15)
 """Simonyan, Vedaldi, Zisserman 2013, section 2; what it leaves open is ours."""
 
 MODERN = Recipe(
@@ -155,6 +158,7 @@ MODERN = Recipe(
     rate=0.12,
     cool=1.0,
     hinge=1.0,
+    margin=0.05,
     leak=0.08,
     residual=0.5,
     fourier=True,

@@ -110,9 +110,10 @@ def build_step(
     other = None if against is None else tape.constant(np.array([against]))
     picked = choose(scores, chosen, other)
     climbed = picked
-    if recipe.hinge and isinstance(score, str):  # S_c − hinge (max_k S_k − S_c), nothing where c is first
-        first = op.ArgMax(scores, axis=1, keepdims=0)
-        climbed = picked + (one_hot(scores, chosen) - one_hot(scores, first)) * recipe.hinge
+    if recipe.hinge and isinstance(score, str):  # S_c − hinge (max_k S_k − S_c), nothing where c leads by the margin
+        own = one_hot(scores, chosen)
+        first = op.ArgMax(scores - op.Abs(scores) * own * recipe.margin, axis=1, keepdims=0)
+        climbed = picked + (own - one_hot(scores, first)) * recipe.hinge
     (gradient,) = backward(graph, tape, {scores.value: climbed, **_less(likeness)}, [parameters], _policy(recipe))
     if gradient is None:
         raise ModelError(
