@@ -10,6 +10,7 @@ Both are sums over windows, and so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import prod
 
 import numpy as np
@@ -21,6 +22,7 @@ from onnx_saliency.backward.registry import Call
 from onnx_saliency.backward.rules.linear import Window
 from onnx_saliency.backward.rules.pooling import pooled_identity
 from onnx_saliency.backward.separable import apply_along
+from onnx_saliency.backward.tensor import NotDifferentiableError
 from onnx_saliency.backward.walk import describe
 from onnx_saliency.errors import ExportError
 from onnx_saliency.graph.functions import expand_functions
@@ -48,7 +50,8 @@ def write_out_double(model: ir.Model) -> None:
         graph.opset_imports.update(model.graph.opset_imports)  # which graphs inside others need not state
         for node in list(graph):
             if node.op_type in LOWERINGS and is_missing(node):
-                _write_out(graph, node)
+                with suppress(NotDifferentiableError):  # geometry that is not known: left as it is, and named below
+                    _write_out(graph, node)
     infer_shapes(model)
     if left := [describe(node) for node in model.graph.all_nodes() if is_missing(node)]:
         raise ExportError(
@@ -108,6 +111,8 @@ def _conv(n: Call) -> Tensor:
 
 def _conv_transpose(n: Call) -> Tensor:
     x, w, group, window = n.x, n.input(1), n["group"], Window(n)
+    if n["output_shape"] is not None:
+        raise NotDifferentiableError("its pads follow from output_shape")
     rank, (c, m) = window.rank, _channels(w)
     sides = op.Shape(x, start=2)
     rows = op.Transpose(op.Reshape(w, [group, c // group, -1]), perm=[0, 2, 1])
@@ -128,10 +133,10 @@ def _conv_transpose(n: Call) -> Tensor:
 
 def _channels(w: Tensor) -> tuple[int, int]:
     """The first two lengths of a weight."""
-    first, second = (w.dims or ())[:2]
-    assert isinstance(first, int)
-    assert isinstance(second, int)
-    return first, second
+    match w.dims:
+        case (int(first), int(second), *_):
+            return first, second
+    raise NotDifferentiableError("the shape of its weight is not known")
 
 
 def _biased(n: Call, y: Tensor, rank: int) -> Tensor:

@@ -133,6 +133,18 @@ def test_what_has_no_double_form_is_named():
     assert "'e'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "inputs"),
+    [("ConvTranspose<output_shape = [9, 7]>(x, w)", ""), ("Conv(x, w)", ", double[A,B,C,D] w")],
+    ids=["output_shape", "weight of an open shape"],
+)
+def test_windows_that_are_not_known_are_named(call, inputs):
+    weights = {} if inputs else {"w": array((6, 3, 3, 3), "w", np.float64)}
+    model = graph(f"y = {call}", inputs=f"double[2,6,5,4] x{inputs}", outputs="double[a,b,c,d] y", **weights)
+    with pytest.raises(ExportError, match=r"no form in double precision.*\n.*'y': Conv.*, opset 18\n"):
+        write_out_double(normalise(ir.from_proto(model)))
+
+
 def test_quantised_models_have_none():
     body = """q = QuantizeLinear(image, t, z) d = DequantizeLinear(q, t, z) p = GlobalAveragePool(d) f = Flatten(p)
               logits = Gemm<transB = 1>(f, m)"""
