@@ -88,7 +88,7 @@ def explain(
         memory_limit=memory_limit,
         feeds=options.feeds(feed),
         cache=not no_cache,
-        precision=precision,  # type: ignore[arg-type]  # checked there
+        precision=precision,
     )
     explainer.preprocess = options.preprocessing(
         explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size

@@ -118,7 +118,7 @@ def export(
         output=output,
         preprocess=_recipe(preprocess) if preprocess else None,
         profile=profile,  # type: ignore[arg-type]  # checked there
-        precision=precision,  # type: ignore[arg-type]  # likewise
+        precision=precision,
         check=check,
     )
     size = path.stat().st_size

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints, overload
 
 import typer
 
@@ -70,7 +70,8 @@ NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Rewrite the model, even if that was done before, and keep nothing on disk.")
 ]
 Precision = Annotated[
-    str, typer.Option(help="single, or double: exact but for the rounding of the result, at a multiple of the cost.")
+    Literal["single", "double"],
+    typer.Option(help="single, or double: exact but for the rounding of the result, at a multiple of the cost."),
 ]
 Providers = Annotated[
     list[str] | None,

@@ -1,8 +1,8 @@
 """Models computed in a longer precision; their inputs, outputs and stored weights stay as they are.
 
 In float16 one activation in a thousand lies on the wrong side of its rectifier, which moves the gradient by several
-percent, and small gradients vanish: half precision is always computed in float32. In float32 it is one in a million or
-so. Weights stay in the file as they were, behind a Cast, which a runtime folds, unless the precision is double.
+percent, and small gradients vanish: half precision is always computed in float32. In float32 few do, and move it by a
+thousandth. Weights stay in the file as they were, behind a Cast, which a runtime folds, unless the precision is double.
 """
 
 from __future__ import annotations

@@ -66,17 +66,13 @@ def place(model: ir.Model, provider: str) -> Placement:
     Raises:
         ProviderError: a provider of which no list of kernels is kept.
     """
-    table, name = _table(), short_name(full_name(provider))
-    kernels = table["kernels"].get(full_name(provider))
-    if kernels is None:
-        known = ", ".join(map(short_name, table["kernels"]))
-        raise ProviderError(f"No list of the kernels of {provider!r} is kept; of {known} there is one.")
+    kernels, name = _kernels(provider), short_name(full_name(provider))
     nodes = [node for node in model.graph.all_nodes() if node.op_type != "Constant"]
     opset = model.graph.opset_imports[""]
     refused = [(node, _reason(node, opset, kernels) or _refused_by_cuda(node, name)) for node in nodes]
     return Placement(
         name,
-        table["runtime"],
+        _table()["runtime"],
         dict(sorted(Counter(node.op_type for node in nodes).items())),
         tuple((node.op_type, node.name or node.outputs[0].name or "?", why) for node, why in refused if why),
     )
@@ -86,9 +82,17 @@ def has_kernel(node: ir.Node, opset: int, provider: str) -> bool:
     """Whether `provider` has a kernel for `node`; types of values must be known.
 
     Raises:
-        KeyError: a provider of which no list of kernels is kept.
+        ProviderError: a provider of which no list of kernels is kept.
     """
-    return _reason(node, opset, _table()["kernels"][full_name(provider)]) is None
+    return _reason(node, opset, _kernels(provider)) is None
+
+
+def _kernels(provider: str) -> Mapping[str, list[Kernel]]:
+    kernels: Mapping[str, list[Kernel]] | None = _table()["kernels"].get(full_name(provider))
+    if kernels is None:
+        known = ", ".join(map(short_name, _table()["kernels"]))
+        raise ProviderError(f"No list of the kernels of {provider!r} is kept; of {known} there is one.")
+    return kernels
 
 
 @cache
