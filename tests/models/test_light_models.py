@@ -5,6 +5,7 @@ import pytest
 from light import NAMES, light_model, random_images
 
 INPUTS = {"vgg19": 1, "densenet121": 1}  # the slow ones; 2 for the others
+IN_DOUBLE = ("bvlc_alexnet", "inception_v2", "shufflenet", "squeezenet")  # a family each; tools/accuracy.py has all
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -21,6 +22,7 @@ def test_gradient(net):
     nets.check_gradient(net)
 
 
+@pytest.mark.parametrize("net", IN_DOUBLE, indirect=True)
 def test_gradient_in_double_precision(net):
     nets.check_double_precision(net)
 
