@@ -7,6 +7,9 @@ they are found when the model runs.
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
+from onnx_saliency.backward.lowering import summed
 from onnx_saliency.backward.tensor import Tensor, op
 
 Dims = tuple[int | str | None, ...]
@@ -24,7 +27,8 @@ def unbroadcast(dx: Tensor, x: Tensor, dims: Dims | None) -> Tensor:
         elif here is None or (here != there and not isinstance(here, int)):
             return _unbroadcast_when_run(dx, x)  # an open dimension may turn out to be 1
     if stretched:
-        dx = op.ReduceSum(dx, stretched, keepdims=1)
+        dx.value.shape = ir.Shape(dims)
+        dx = summed(dx, stretched)
     return op.ReduceSum(dx, list(range(missing)), keepdims=0) if missing else dx
 
 

@@ -207,3 +207,31 @@ def test_a_gradient_goes_back_into_blocks(body):
     np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
     written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
     assert ("Conv" in written) == BLOCKED[body]
+
+
+AXES = "axes = Constant<value_ints = [2, 3]>()"
+GATES = {  # what of the gradient stays in the blocked layout
+    f"r = Relu(x) {AXES} m = ReduceMean(r, axes) g = Sigmoid(m) p = Mul(r, g) y = Relu(p)": "gate, mean",
+    f"r = Relu(x) {AXES} m = ReduceMean<keepdims = 0>(r, axes) u = Unsqueeze(m, axes) y = Mul(u, r)": "mean",
+    "r = Relu(x) m = GlobalAveragePool(r) g = Sigmoid(m) p = Mul(g, r) y = Relu(p)": "gate, mean",
+    f"r = Transpose<perm = [0, 1, 3, 2]>(x) {AXES} m = ReduceMean(r, axes) y = Mul(r, m)": "",  # no blocked kernel's
+}
+
+
+@pytest.mark.parametrize("size", [(16, 6, 7), (16, 1, 5), (24, 6, 7), (1, 6, 7)])
+@pytest.mark.parametrize("body", GATES)
+def test_gates_stay_in_blocks(body, size):
+    """What is one number a channel meets pictures in their shape, where they come from the blocked layout."""
+    model = parse(f"(float[2,{','.join(map(str, size))}] x) => (float[2,c,h,w] y)", body)
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, *size)).astype(np.float32)}
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-4, atol=1e-5)
+    written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
+    stays = GATES[body] if size[0] == 16 else ""
+    assert written.count("Resize") == len(stays.split(", ")) * bool(stays)
+    assert ("Expand" in written) == ("mean" not in stays)
+    assert "gate" not in stays or size[1] == 1 or "GlobalAveragePool" in written

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from onnx_saliency.backward.lowering import factor
 from onnx_saliency.backward.registry import Call, Gradients, rule, zero
 from onnx_saliency.backward.rules.gates import gated
 from onnx_saliency.backward.tensor import Tensor, op
@@ -32,7 +33,7 @@ def mul(n: Call, dy: Tensor) -> Gradients:
     if whole is not None:
         return whole
     a, b = n.input(0), n.input(1)
-    return dy * b, dy * a
+    return dy * factor(b, dy), dy * factor(a, dy)
 
 
 @rule("Div", broadcasts=True)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.backward import switches
-from onnx_saliency.backward.lowering import into_blocks
+from onnx_saliency.backward.lowering import into_blocks, stretched
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.reduction import count
 from onnx_saliency.backward.separable import apply_along, identity_along
@@ -55,7 +55,8 @@ def pooled_identity(n: Call, i: int, dtype: ir.DataType) -> Tensor:
 @rule("GlobalAveragePool")
 def global_average_pool(n: Call, dy: Tensor) -> Gradients:
     """dx = dy / number of positions"""
-    return into_blocks(op.Expand(dy / count(n.x, list(range(2, n.x.rank))), n.x.shape), n.x)
+    axes = list(range(2, n.x.rank))
+    return stretched(dy / count(n.x, axes), n.x, axes)
 
 
 @rule("GlobalMaxPool")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from onnx_saliency.backward.lowering import stretched
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
@@ -43,7 +44,7 @@ def _kept(n: Call, value: Tensor, axes: Axes) -> Tensor:
 
 
 def _stretch(n: Call, value: Tensor, axes: Axes) -> Tensor:
-    return op.Expand(_kept(n, value, axes), n.x.shape)
+    return stretched(_kept(n, value, axes), n.x, axes)
 
 
 @rule("ReduceSum")
