@@ -100,7 +100,8 @@ class Explainer:
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
-        batch_size: pictures a run at most, where the model leaves it open; halved where memory does not suffice.
+        batch_size: pictures a run at most, where the model leaves it open; halved where memory does not suffice. None:
+            16, on the CPU two a thread, from 4 on.
         memory_limit: what this process may hold while the model runs, in bytes or as in "2GiB": runs of one and of two
             images, at the first explanation, tell how many fit. Images that are given, pictures as they were read, and
             results of earlier runs come on top. On CUDA it is the device's memory, which the runtime takes no more of,
@@ -138,14 +139,14 @@ class Explainer:
         threads: int | None = None,
         score: Score = "logit",
         several: int | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         memory_limit: int | str | None = None,
         feeds: Mapping[str, npt.ArrayLike] | None = None,
         cache: bool = True,
         cuda: CudaOptions | None = None,
         precision: Precision = "single",
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
         self.source = model
         self._given = {
@@ -167,7 +168,6 @@ class Explainer:
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
         self.layout = facts.layout
         self.batch = facts.batch
-        self._most = facts.batch or batch_size
         self._limit = parse_limit(memory_limit)
         self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
@@ -177,6 +177,7 @@ class Explainer:
         if self._limit is not None:
             cuda = replace(cuda or CudaOptions(), memory_limit=self._limit)
         self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
+        self._most = facts.batch or batch_size or _pictures_a_run(self.provider, threads)
         self.feeds = self.session.other_inputs({self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
         self._targets = TargetReader(self.labels, facts.width, several, self.explains_classes)
@@ -371,6 +372,11 @@ def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) ->
         return model, dict(options)
     given = {name: value for name, value in options.items() if value is not None}
     return model.source, {**model.settings, **given}
+
+
+def _pictures_a_run(provider: str, threads: int | None) -> int:
+    """What keeps threads at work. On the CPU more take their values out of its caches, and so take longer each."""
+    return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

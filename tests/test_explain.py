@@ -211,6 +211,12 @@ def test_a_fixed_batch(batch, count):
     same(e.explain(X[:count]), explainer().explain(X[:count]))
 
 
+@pytest.mark.parametrize(("threads", "batch"), [(1, 4), (2, 4), (3, 6), (64, 16)])
+def test_pictures_a_run_follow_the_threads_of_a_cpu(threads, batch):
+    """On CUDA, where there are 16: tests/runtime/test_cuda.py."""
+    assert explainer(threads=threads, providers=["cpu"]).batch_size == batch
+
+
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_batch_size_that_makes_no_sense(size):
     with pytest.raises(xs.SaliencyError, match="batch_size"):

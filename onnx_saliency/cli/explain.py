@@ -49,7 +49,10 @@ def explain(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run, at most.")] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures a run, at most. Without it 16, on a CPU two a thread, from 4 on."),
+    ] = None,
     memory_limit: options.MemoryLimit = None,
     precision: options.Precision = "single",
     no_cache: options.NoCache = False,

@@ -227,7 +227,7 @@ def test_explainer_halves_and_goes_on(net, monkeypatch):
     many = images(5, 3, 8, 8)
     expected = xs.Explainer(net, providers=["cpu"]).explain(many)
     widths = little_memory(monkeypatch, "image", 2)
-    found = xs.Explainer(net, providers=["cpu"]).explain(many)
+    found = xs.Explainer(net, providers=["cpu"], batch_size=16).explain(many)
     assert widths == [5, 2, 2, 1]
     np.testing.assert_allclose(found.saliency, expected.saliency, rtol=1e-5)
 
