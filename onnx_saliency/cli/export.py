@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -60,7 +60,8 @@ def export(
         int | None, typer.Option(min=1, help="With --ascent: height and width, for networks that take any size.")
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="Write for any runtime (portable), or for ONNX Runtime on this device: cpu, cuda.")
+        Literal["portable", "cpu", "cuda"],
+        typer.Option(help="Write for any runtime (portable), or for ONNX Runtime on this device: cpu, cuda."),
     ] = "portable",
     precision: options.Precision = "single",
     check: Annotated[bool, typer.Option(help="Compare the outputs of both models on a random input.")] = True,
@@ -117,7 +118,7 @@ def export(
         input=input,
         output=output,
         preprocess=_recipe(preprocess) if preprocess else None,
-        profile=profile,  # type: ignore[arg-type]  # checked there
+        profile=profile,
         precision=precision,
         check=check,
     )
