@@ -205,9 +205,10 @@ def conditions(engines: Sequence[str] = ()) -> str:
     names = dict.fromkeys(known[root][0] for root in (name.split(".")[0] for name in packages) if root in known)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     account = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", account.read_text()) if account.exists() else None
-    machine = model.group(1) if model else platform.machine()
-    return f"{versions}; {machine}, {os.cpu_count()} cores"
+    said = account.read_text() if account.exists() else ""
+    model = re.search(r"model name\s*: (.*)", said)
+    widest = next((f" with {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in said), "")
+    return f"{versions}; {model.group(1) if model else platform.machine()}{widest}, {os.cpu_count()} cores"
 
 
 def absent(engine: str) -> str | None:
@@ -228,6 +229,7 @@ def main(
         Path | None, typer.Option("--json", help="Also write the figures here, as they come; go on where it ends.")
     ] = None,
     to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Renew the tables in this page.")] = None,
+    mark: Annotated[str, typer.Option(help="The tables' mark in the page.")] = "bench",
 ) -> None:
     """Print what each engine takes on each net, beside the forward pass."""
     console = Console(highlight=False, soft_wrap=True)
@@ -278,7 +280,7 @@ def main(
                 keep()
     keep()
     if to_markdown is not None:
-        renew(to_markdown, "bench", markdown(cells, ever, about))
+        renew(to_markdown, mark, markdown(cells, ever, about))
 
 
 if __name__ == "__main__":
