@@ -152,6 +152,17 @@ def test_the_profile_of_a_provider():
     assert [profile_for(name) for name in ("cpu", "cuda", "TensorrtExecutionProvider")] == ["cpu", "cuda", "portable"]
 
 
+def made_alike(model, feeds):
+    """The model with its gradient in every profile, once they have given the same numbers."""
+    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
+    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
+    feeds = {**feeds, "v0": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
+    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
+    for profile in PROFILES:
+        np.testing.assert_allclose(found[profile], found["portable"], rtol=1e-4, atol=1e-5, err_msg=profile)
+    return made
+
+
 @pytest.mark.parametrize("size", [(8, 6), (7, 9), (5, 8)])
 @pytest.mark.parametrize(
     ("kernel", "attributes"),
@@ -172,11 +183,7 @@ def test_a_depthwise_convolution_that_steps(kernel, attributes, size):
     rng = np.random.default_rng(0)
     feeds = {"x": rng.standard_normal((2, 4, *size)).astype(np.float32)}
     feeds["w"] = rng.standard_normal((4, 1, *kernel)).astype(np.float32)
-    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
-    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
-    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
-    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
-    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    made = made_alike(model, feeds)
     written = {profile: [node.op_type for node in made[profile].graph.node] for profile in PROFILES}
     assert "ConvTranspose" in written["portable"]
     if kernel == (3, 3) and "[1, 1, 1, 1]" in attributes:
@@ -200,11 +207,7 @@ def test_a_gradient_goes_back_into_blocks(body):
     rng = np.random.default_rng(0)
     feeds = {"x": rng.standard_normal((2, 16, 6, 6)).astype(np.float32)}
     feeds["w"] = rng.standard_normal((32, 16, 2, 2)).astype(np.float32)
-    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
-    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
-    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
-    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
-    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-5, atol=1e-5)
+    made = made_alike(model, feeds)
     written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
     assert ("Conv" in written) == BLOCKED[body]
 
@@ -225,11 +228,7 @@ def test_gates_stay_in_blocks(body, size):
     model = parse(f"(float[2,{','.join(map(str, size))}] x) => (float[2,c,h,w] y)", body)
     rng = np.random.default_rng(0)
     feeds = {"x": rng.standard_normal((2, *size)).astype(np.float32)}
-    made = {profile: differentiate(model, ["x"], np.float32, profile)[0] for profile in PROFILES}
-    shape = [dim.dim_value for dim in made["cpu"].graph.input[-1].type.tensor_type.shape.dim]
-    feeds["v0"] = rng.standard_normal(shape).astype(np.float32)
-    found = {profile: run(made[profile], feeds)["d_x"] for profile in PROFILES}
-    np.testing.assert_allclose(found["cpu"], found["portable"], rtol=1e-4, atol=1e-5)
+    made = made_alike(model, feeds)
     written = [node.op_type for node in made["cpu"].graph.node if node.name.startswith("backward/")]
     stays = GATES[body] if size[0] == 16 else ""
     assert written.count("Resize") == len(stays.split(", ")) * bool(stays)
