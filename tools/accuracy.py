@@ -43,7 +43,9 @@ Tensor = torch.Tensor
 
 COLUMNS = (
     "net",
-    *(column for profile in PROFILES for column in (f"ours, {profile}, median", "max")),
+    "ours, median",
+    "max",
+    *(f"profile {profile}, median" for profile in PROFILES[1:]),
     "float32 autograd, median",
     "max",
     "ours in double precision, median",
@@ -228,8 +230,9 @@ class Figures:
     @property
     def row(self) -> tuple[str, ...]:
         """As in the table."""
-        errors = [f"{f(each):.1e}" for each in self.errors.T for f in (np.median, np.max)]
-        return (*errors, f"{np.median(self.cost):.1f}", f"{self.outputs:.1e}")
+        median, largest = ([f"{e:.1e}" for e in each] for each in (np.median(self.errors, 0), self.errors.max(0)))
+        both = (figure for pair in zip(median[-2:], largest[-2:], strict=True) for figure in pair)
+        return (median[0], largest[0], *median[1:-2], *both, f"{np.median(self.cost):.1f}", f"{self.outputs:.1e}")
 
 
 def measure(model: onnx.ModelProto, images: Array) -> Figures:
