@@ -602,6 +602,20 @@ def test_a_vanishing_gradient_makes_a_step_of_the_usual_length():
     close(found["next/parameters"], expected["next/parameters"], 1e-3)
 
 
+@pytest.mark.parametrize(
+    "recipe", [PAPER, MODERN, replace(ALL, rotate=0.0), ALL], ids=["paper", "modern", "upright", "all"]
+)
+def test_nothing_that_cuda_would_copy(recipe):
+    """Bounds of a slice, sizes of a split and addresses of a batch of matrices come from the host: tools/traffic.py."""
+    for node in build(net("float"), recipe).model.graph:
+        if node.op_type == "Slice":
+            assert all(value.const_value is not None for value in node.inputs[1:]), node.name
+        if node.op_type == "MatMul":
+            left, right = (list(value.shape or ())[:-2] for value in node.inputs)
+            assert right in ([], left), node.name
+        assert node.op_type != "Split", node.name
+
+
 def test_no_gradient_no_step():
     recipe = replace(STILL, rate=1.0)
     dead = net("float", body=" k = Mul(logits, none)", outputs="[N,5] k", none=np.array(0, np.float32))

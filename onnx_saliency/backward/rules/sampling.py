@@ -44,9 +44,18 @@ def _in_each_channel(x: Tensor, at: Tensor) -> Tensor:
     return op.Expand(positions, op.Concat([1], op.Shape(x, start=1, end=2), [1], axis=0))
 
 
+def _count(x: Tensor, axis: int) -> Tensor:
+    """The length of one axis, an int64 scalar: a constant where it is known, so that no runtime has to look."""
+    length = None if x.dims is None else x.dims[axis]
+    if isinstance(length, int):
+        return x.tape.constant(np.array(length))
+    return op.Gather(op.Shape(x), np.array(axis))
+
+
 def _length(x: Tensor, axis: int) -> Tensor:
-    """The length of one axis, a scalar in the type of `x`."""
-    return op.Cast(op.Gather(x.shape, np.array(axis)), to=x.dtype)
+    """The same in the type of `x`."""
+    count = _count(x, axis)
+    return op.Cast(count, to=x.dtype) if count.array is None else x.tape.constant(count.array.astype(x.dtype.numpy()))
 
 
 def _range(count: Tensor | int, like: Tensor) -> Tensor:
@@ -134,7 +143,7 @@ class _Sampling:
         at = self._aligned([axis.at for axis in taps])
         position = at[0]
         for i, axis in enumerate(at[1:], start=3):
-            position = position * op.Gather(op.Shape(x), np.array(i)) + axis
+            position = position * _count(x, i) + axis
         self.at = op.Reshape(position, [0, 0, -1])
         self.weight = self._product([axis.weight for axis in taps])
 
@@ -253,7 +262,7 @@ def _deformed(n: Call, window: Window, dy: Tensor) -> list[Tensor]:
     for axis in range(rank):
         across = [1] * rank
         across[axis] = -1
-        output = op.Reshape(_range(op.Gather(op.Shape(dy), np.array(axis + 2)), dy), across) * window.strides[axis]
+        output = op.Reshape(_range(_count(dy, axis + 2), dy), across) * window.strides[axis]
         kernel = np.indices(window.kernel)[axis].reshape(count, *[1] * rank) * window.dilations[axis]
         point = output + (kernel - window.begins[axis]) + op.Gather(offset, np.array(axis), axis=2)
         coordinates.append(op.Reshape(point, [0, -1]))
@@ -300,7 +309,7 @@ def roi_align(n: Call, dy: Tensor) -> Gradients:
         return _at_maximum(n, dy, images, *(_corners(n, axis, s) for axis, s in ((0, down), (1, right))))
     rows, columns = (_mean_weights(n, axis, s) for axis, s in ((0, down), (1, right)))
     regions = op.Transpose(rows, perm=[0, 1, 3, 2]) @ dy @ columns  # [R, C, H, W]
-    number = _range(op.Gather(op.Shape(n.x), np.array(0)), dy)
+    number = _range(_count(n.x, 0), dy)
     belongs = op.Unsqueeze(number, [1]).equals(op.Cast(images, to=dy.dtype)).cast(like=dy)  # [N, R]
     return op.Reshape(belongs @ op.Reshape(regions, [0, -1]), n.x.shape)
 
@@ -335,7 +344,7 @@ def _mean_weights(n: Call, axis: int, samples: _Samples) -> Tensor:
     """[R, 1, out, L]: the hat functions of a cell's samples, averaged."""
     length, c = _length(n.x, axis + 2), samples.c
     clamped = op.Unsqueeze(op.Clip(c, 0.0, length - 1), [3])
-    hats = op.Relu(1 - op.Abs(clamped - _range(op.Gather(op.Shape(n.x), np.array(axis + 2)), c)))
+    hats = op.Relu(1 - op.Abs(clamped - _range(_count(n.x, axis + 2), c)))
     read = op.Unsqueeze(_inside(c, length) & samples.exists, [3])
     total = op.ReduceSum(op.Where(read, hats, 0.0), [2], keepdims=0)
     return op.Unsqueeze(total / op.Max(samples.count, 1.0), [1])
@@ -381,7 +390,7 @@ def _round_half_up(c: Tensor) -> Tensor:
 
 def _at_maximum(n: Call, dy: Tensor, images: Tensor, down: _Cells, right: _Cells) -> Tensor:
     """dx = w dy at the entry whose w x is largest in its cell, of equal ones the first; zero for an empty cell."""
-    height, width = (op.Gather(op.Shape(n.x), np.array(axis)) for axis in (2, 3))
+    height, width = (_count(n.x, axis) for axis in (2, 3))
     row = op.Reshape(images, [-1, 1, 1]) * height + down.at  # of all pictures, one below the other
     at = _joined(_along(row, 0) * width + _along(right.at, 1))
     exists = _joined(_along(down.exists, 0) & _along(right.exists, 1))

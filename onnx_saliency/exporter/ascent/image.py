@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +57,27 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
     (channels, height, width), dtype = _sizes(parameters), parameters.dtype.numpy()
     rows, columns = fourier_basis(height), fourier_basis(width)
     spectrum = parameters * (amplitudes(height, width, recipe.decay) * _GAIN).astype(dtype)
-    waves = op.MatMul(op.MatMul(rows.T.astype(dtype), spectrum), columns.astype(dtype))
+    spectrum.value.shape = parameters.value.shape
+    waves = _between(columns.astype(dtype), spectrum, rows.astype(dtype))
     if recipe.decorrelate and channels == 3:
         mixing = (_COLOURS / np.linalg.norm(_COLOURS, axis=0).max())[:: -1 if reverse else 1]
-        waves = op.Reshape(op.MatMul(mixing.astype(dtype), op.Reshape(waves, [0, 3, -1])), [0, 3, height, width])
+        last = op.Transpose(waves, perm=[0, 2, 3, 1])
+        waves = op.Transpose(op.MatMul(last, mixing.T.astype(dtype)), perm=[0, 3, 1, 2])
     image: Tensor = op.Sigmoid(waves) * 2.0 - 1.0
+    return image
+
+
+def _between(across: Tensor | npt.NDArray[Any], image: Tensor, down: Tensor | npt.NDArray[Any]) -> Tensor:
+    """downᵀ · image · across, for matrices [length, length], or [K, length, length], one an image.
+
+    They stand on the right: there a product is one call on a GPU. On the left, beside several channels, it is a batch
+    of small ones, whose addresses are copied to the device in every step.
+    """
+    shape, (channels, height, width) = image.value.shape, _sizes(image)
+    for matrix, length in ((across, width), (down, height)):
+        product = op.MatMul(op.Reshape(image, [0, -1, length]), matrix)
+        image = op.Transpose(op.Reshape(product, [0, channels, -1, length]), perm=[0, 1, 3, 2])
+    image.value.shape = shape
     return image
 
 
@@ -79,10 +96,8 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
     if recipe.blur or recipe.blur_end:
         done = op.Cast(step, to=image.dtype) * (1 / max(recipe.steps - 1, 1))
         sigma = done * (recipe.blur_end - recipe.blur) + recipe.blur
-        across = op.Transpose(_blur(width, sigma), perm=[1, 0])
-        blurred = op.MatMul(op.MatMul(_blur(height, sigma), image), across)
-        blurred.value.shape = image.value.shape
-        image = blurred
+        across, down = (op.Transpose(_blur(length, sigma), perm=[1, 0]) for length in (width, height))
+        image = _between(across, image, down)
     draws = _GAINS + 2 * channels
     draw = uniform(op.Unsqueeze(key + step * KEYS, [1]) * draws + np.arange(draws), seed) * 2.0 - 1.0
     if recipe.rotate:
@@ -96,21 +111,22 @@ def write_view(image: Tensor, recipe: Recipe, step: Tensor, key: Tensor, seed: i
 
 def _moved(image: Tensor, recipe: Recipe, draw: Tensor) -> Tensor:
     """What `_turned` does to an angle of 0, as two products of matrices, which take much less time."""
-    shape, (_, height, width) = image.value.shape, _sizes(image)
+    _, height, width = _sizes(image)
     shrink, side, move = _size_and_side(recipe, draw)
     down = _sampling(height, shrink, _drawn(move, range(1, 2)))
     across = _sampling(width, shrink * side, _drawn(move, range(1)))
-    view: Tensor = op.MatMul(op.MatMul(down, image), op.Transpose(across, perm=[0, 1, 3, 2]))
-    view.value.shape = shape
-    return view
+    return _between(across, image, down)
 
 
 def _sampling(length: int, factor: Tensor, move: Tensor) -> Tensor:
-    """The matrices [K, 1, length, length] of linear interpolation at the samples times a factor, moved by a share."""
+    """Linear interpolation at the samples times a factor, moved by a share: matrices [K, length, length] for the right.
+
+    Column j holds what sample j takes of each.
+    """
     places = np.arange(length) - (length - 1) / 2
     dtype = factor.dtype.numpy()
-    seen = op.Unsqueeze(factor * places.astype(dtype) + move * length, [1, 3])
-    matrix: Tensor = op.Max(1.0 - op.Abs(seen - places.astype(dtype)), np.array(0, dtype))
+    seen = op.Unsqueeze(factor * places.astype(dtype) + move * length, [1])
+    matrix: Tensor = op.Max(1.0 - op.Abs(seen - places[:, None].astype(dtype)), np.array(0, dtype))
     return matrix
 
 
@@ -126,11 +142,11 @@ def _turned(image: Tensor, recipe: Recipe, draw: Tensor, opset: int) -> Tensor:
     angle = _drawn(draw, _ANGLE) * math.radians(recipe.rotate)
     shrink, side, move = _size_and_side(recipe, draw)
     cos, sin = op.Cos(angle) * shrink, op.Sin(angle) * shrink
-    turn = op.Reshape(op.Concat(cos * side, -sin * side, sin, cos, axis=1), [-1, 2, 2])
-    y, x = np.mgrid[:height, :width]
-    points = np.stack([x - (width - 1) / 2, y - (height - 1) / 2], axis=-1).reshape(1, -1, 2)
+    y, x = (each.reshape(-1, 1).astype(dtype.numpy()) for each in np.mgrid[:height, :width])
+    of_x = op.Unsqueeze(op.Concat(cos * side, -sin * side, axis=1), [1])
+    of_y = op.Unsqueeze(op.Concat(sin, cos, axis=1), [1])
     sides = np.array([width, height])
-    places = op.MatMul(points.astype(dtype.numpy()), turn) * (2 / sides).astype(np.float32)
+    places = ((x - (width - 1) / 2) * of_x + (y - (height - 1) / 2) * of_y) * (2 / sides).astype(np.float32)
     places = places + op.Unsqueeze(move, [1]) * 2.0  # GridSample counts each side from -1 to 1
     grid = op.Reshape(places, [-1, height, width, 2])
     options = {"mode": "linear" if opset >= 20 else "bilinear", "padding_mode": "zeros", "align_corners": 0}
@@ -149,8 +165,9 @@ def _grain(image: Tensor, size: float, step: Tensor, seed: int) -> Tensor:
     table = np.random.default_rng(seed).standard_normal((1, channels, height + _ROOM, width + _ROOM)) * size
     index = step * 2 + np.arange(2)
     start = op.Cast(uniform(index, seed) * float(_ROOM), to=ir.DataType.INT64)
-    sides = np.array([height, width])
-    noise: Tensor = op.Slice(table.astype(image.dtype.numpy()), start, start + sides, [2, 3])
+    # Gather, as Slice takes its starts on the host, and so would have them copied there in every step.
+    rows, columns = (op.Gather(start, [axis]) + np.arange(side) for axis, side in enumerate((height, width)))
+    noise: Tensor = op.Gather(op.Gather(table.astype(image.dtype.numpy()), rows, axis=2), columns, axis=3)
     noise.value.shape = ir.Shape([1, channels, height, width])
     return noise
 
@@ -168,7 +185,8 @@ def _recoloured(image: Tensor, spread: float, draw: Tensor) -> Tensor:
 
 
 def _drawn(draw: Tensor, columns: range) -> Tensor:
-    numbers: Tensor = op.Slice(draw, [columns.start], [columns.stop], [1])
+    # Gather, as slices of all columns become one Split, whose sizes the runtime copies to a GPU in every step.
+    numbers: Tensor = op.Gather(draw, list(columns), axis=1)
     return numbers
 
 
