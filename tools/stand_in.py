@@ -49,8 +49,10 @@ ANSWERS = {  # functions of which a session needs more than a 0
     " { copied[k] += w * h; for (; h--; to += t, from += f) memcpy(to, from, w); return 0; }",
     "cudaGetErrorString": 'char *cudaGetErrorString(int e) { return "none"; }',
     "cudaGetErrorName": 'char *cudaGetErrorName(int e) { return "none"; }',
-    "cudaGetDeviceProperties": "int cudaGetDeviceProperties(char *p, int d)"
-    ' { memset(p, 0, 1008); strcpy(p, "none"); *(int *)(p + 308) = 32; return 0; }',  # threads in a warp
+    "cudaGetDeviceProperties": "int cudaGetDeviceProperties(char *p, int d)"  # 32 of all: threads in a warp, and so on
+    ' { strcpy(p, "none"); for (int i = 304; i < 1008; i += 4) *(int *)(p + i) = 32; return 0; }',
+    "cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags": "int"
+    " cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n) { *n = 1; return 0; }",
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int *v, int what, int d)"
     " { *v = what == 75 ? 8 : what == 76 ? 0 : 1; return 0; }",  # compute capability 8.0
     "cudnnGetVersion": "size_t cudnnGetVersion(void) { return 91200; }",

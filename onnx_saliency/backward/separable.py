@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from onnx_saliency.backward.lowering import may_stand_left
 from onnx_saliency.backward.tensor import Tensor, op
 
 
@@ -20,7 +21,7 @@ def identity_along(x: Tensor, axis: int, dtype: ir.DataType | None = None) -> Te
 
 def apply_along(rows: Tensor, dy: Tensor, axis: int, rank: int) -> Tensor:
     """Multiply `dy` along `axis` by `rows` [L, L'] = Aᵀ: from L' entries back to L."""
-    if axis == rank - 2:
+    if axis == rank - 2 and may_stand_left(rows):
         return rows @ dy
     turned = op.Transpose(rows, perm=[1, 0])
     if axis == rank - 1:
