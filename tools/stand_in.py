@@ -55,6 +55,8 @@ ANSWERS = {  # functions of which a session needs more than a 0
     " cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n) { *n = 1; return 0; }",
     "cudaDeviceGetAttribute": "int cudaDeviceGetAttribute(int *v, int what, int d)"
     " { *v = what == 75 ? 8 : what == 76 ? 0 : 1; return 0; }",  # compute capability 8.0
+    "cudaStreamEndCapture": "int cudaStreamEndCapture(void *s, void **graph) { *graph = malloc(8); return 0; }",
+    "cudaGraphInstantiate": "int cudaGraphInstantiate(void **run) { *run = malloc(8); return 0; }",
     "cudnnGetVersion": "size_t cudnnGetVersion(void) { return 91200; }",
     "cudnnGetErrorString": 'char *cudnnGetErrorString(int e) { return "none"; }',
     "cudnnGetLastErrorString": "void cudnnGetLastErrorString(char *message, size_t n) { if (n) *message = 0; }",

@@ -4,7 +4,7 @@
 |------------|----------------------------------------------------------------------------|
 | "portable" | any runtime: the plainest way, safe for infinite gradients                 |
 | "cpu"      | onnxruntime's CPU kernels                                                  |
-| "cuda"     | its CUDA kernels; as "portable" but where one of its nodes has none        |
+| "cuda"     | its CUDA kernels; as "portable" but where one has none, or needs the host  |
 
 Nanoseconds are of one element, onnxruntime 1.31, one thread of an x86-64 CPU.
 """

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from test_methods import slow_uniform
 
 import onnx_saliency as xs
-from onnx_saliency.backward import is_expanded
+from onnx_saliency.backward import PROFILES, is_expanded
 from onnx_saliency.errors import ExportError, LayerError, ModelError, RecipeError
 from onnx_saliency.exporter.ascent import MODERN, PAPER, RECIPES, Range, Recipe, build_step, find_recipe
 from onnx_saliency.exporter.ascent.image import amplitudes, fourier_basis
@@ -607,13 +607,23 @@ def test_a_vanishing_gradient_makes_a_step_of_the_usual_length():
 )
 def test_nothing_that_cuda_would_copy(recipe):
     """Bounds of a slice, sizes of a split and addresses of a batch of matrices come from the host: tools/traffic.py."""
-    for node in build(net("float"), recipe).model.graph:
+    for node in build(net("float"), recipe, profile="cuda").model.graph:
         if node.op_type == "Slice":
             assert all(value.const_value is not None for value in node.inputs[1:]), node.name
         if node.op_type == "MatMul":
             left, right = (list(value.shape or ())[:-2] for value in node.inputs)
             assert right in ([], left), node.name
         assert node.op_type != "Split", node.name
+
+
+@pytest.mark.parametrize("recipe", [MODERN, ALL], ids=["modern", "all"])
+def test_every_profile_makes_the_same_step(recipe):
+    model = net("float")
+    steps = [build(model, recipe, profile=profile) for profile in PROFILES]
+    expected, *others = (outputs(step, start(step, dtype=np.float32)) for step in steps)
+    for found in others:
+        for name, value in expected.items():
+            close(found[name], value, 1e-4)
 
 
 def test_no_gradient_no_step():

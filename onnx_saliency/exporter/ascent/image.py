@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_saliency.backward import Tensor, op
+from onnx_saliency.backward.lowering import may_stand_left
 from onnx_saliency.exporter.ascent.recipe import Recipe
 from onnx_saliency.exporter.methods.noise import uniform
 
@@ -61,8 +62,11 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
     waves = _between(columns.astype(dtype), spectrum, rows.astype(dtype))
     if recipe.decorrelate and channels == 3:
         mixing = (_COLOURS / np.linalg.norm(_COLOURS, axis=0).max())[:: -1 if reverse else 1]
-        last = op.Transpose(waves, perm=[0, 2, 3, 1])
-        waves = op.Transpose(op.MatMul(last, mixing.T.astype(dtype)), perm=[0, 3, 1, 2])
+        mixing = mixing.astype(dtype)
+        if may_stand_left(waves):
+            waves = op.Reshape(op.MatMul(mixing, op.Reshape(waves, [0, 3, -1])), [0, 3, height, width])
+        else:
+            waves = op.Conv(waves, mixing[:, :, None, None])
     image: Tensor = op.Sigmoid(waves) * 2.0 - 1.0
     return image
 
@@ -70,8 +74,7 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
 def _between(across: Tensor | npt.NDArray[Any], image: Tensor, down: Tensor | npt.NDArray[Any]) -> Tensor:
     """downᵀ · image · across, for matrices [length, length], or [K, length, length], one an image.
 
-    They stand on the right: there a product is one call on a GPU. On the left, beside several channels, it is a batch
-    of small ones, whose addresses are copied to the device in every step.
+    They stand to the right of the rows of all channels, for `may_stand_left`'s reason; to turn an image costs little.
     """
     shape, (channels, height, width) = image.value.shape, _sizes(image)
     for matrix, length in ((across, width), (down, height)):
