@@ -27,13 +27,14 @@ from methods import renew
 from rich.console import Console
 from rich.table import Table
 
+from onnx_saliency.backward import Profile
 from onnx_saliency.exporter import Options, explain_model
-from onnx_saliency.exporter.ascent import PAPER
+from onnx_saliency.exporter.ascent import PAPER, Recipe
 from onnx_saliency.exporter.explained import SALIENCY, TARGET
-from onnx_saliency.graph import load
+from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.report import write_json
 from onnx_saliency.runtime import Iteration, Session
-from onnx_saliency.vision.step import prepare_step
+from onnx_saliency.vision.step import Prepared, prepare_step
 
 COLUMNS = ("net", "batch", "threads", "gradient ms", "step ms", "ratio", "ratio, quartiles", "PyTorch step ms")
 DEFAULT = ("resnet50", "squeezenet")
@@ -67,6 +68,22 @@ class Row:
         return self.net, str(self.batch), str(self.threads), *figures, self.torch
 
 
+def step_of(model: ModelSource, recipe: Recipe, profile: Profile) -> Prepared:
+    """The step of a class model, of a recipe and for a profile, and else as by default."""
+    return prepare_step(
+        load(model),
+        recipe,
+        score=None,
+        against=None,
+        seed=0,
+        size=None,
+        preprocess=None,
+        input=None,
+        output=None,
+        profile=profile,
+    )
+
+
 def in_turn(first: Callable[[], object], second: Callable[[], object], runs: int) -> tuple[float, ...]:
     """Medians of both in milliseconds, and median and quartiles of the ratio; one warm-up run is not counted."""
     times: list[tuple[float, float]] = []
@@ -87,18 +104,7 @@ def measure(net: str, model: onnx.ModelProto, batch: int, threads: int, runs: in
 
     Return None where the model is fixed to another batch.
     """
-    prepared = prepare_step(
-        load(model),
-        PAPER,
-        score=None,
-        against=None,
-        seed=0,
-        size=None,
-        preprocess=None,
-        input=None,
-        output=None,
-        profile="cpu",
-    )
+    prepared = step_of(model, PAPER, "cpu")
     explained = explain_model(model, Options(profile="cpu"))
     if explained.classifier.batch not in (None, batch):
         return None

@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from bench import table
+from bench_ascent import step_of
 from methods import renew
 from stand_in import copied, run_again, stands_in
 
@@ -27,10 +28,9 @@ from onnx_saliency.embedded import default_model
 from onnx_saliency.exporter import Options, explain_model
 from onnx_saliency.exporter.ascent import MODERN, PAPER, Recipe
 from onnx_saliency.exporter.explained import SALIENCY, TARGET
-from onnx_saliency.graph import ModelSource, load
+from onnx_saliency.graph import ModelSource
 from onnx_saliency.images.choice import DEFAULT_SIZE
 from onnx_saliency.runtime import Iteration, Session
-from onnx_saliency.vision.step import prepare_step
 
 RUNS = 5
 RECIPES = {
@@ -55,18 +55,7 @@ def gradient(model: ModelSource, batch: int) -> Callable[[], None]:
 
 def step(model: ModelSource, recipe: Recipe, batch: int) -> Callable[[], None]:
     """One step of a class model."""
-    prepared = prepare_step(
-        load(model),
-        recipe,
-        score=None,
-        against=None,
-        seed=0,
-        size=None,
-        preprocess=None,
-        input=None,
-        output=None,
-        profile="cuda",
-    ).step
+    prepared = step_of(model, recipe, "cuda").step
     session = Session(prepared.model, providers=["cuda"])
     states = {
         name: np.zeros([batch if isinstance(side, str) else side for side in sides], session.dtype(name))
