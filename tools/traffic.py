@@ -2,7 +2,7 @@
 
     pip install '.[gpu]'
     python tools/traffic.py                                        # the model that ships with the package
-    python tools/traffic.py net.onnx --batch 16 --markdown docs/class-models.md
+    python tools/traffic.py net.onnx --batch 16 --markdown docs/benchmarks.md
 
 The provider for CUDA decides on the host what is copied. It is onnxruntime-gpu's own, on libraries that stand in for
 CUDA's (stand_in.py): they count the bytes of every copy, by direction, and compute nothing. A line is the sum of five

@@ -170,7 +170,7 @@ def into_blocks(dx: Tensor, x: Tensor) -> Tensor:
     return _multiplied(dx, 1.0, channels) if for_cpu(dx) and channels else dx
 
 
-def stretched(t: Tensor, x: Tensor, axes: object) -> Tensor:
+def stretched(t: Tensor, x: Tensor, axes: list[int] | Tensor | None) -> Tensor:
     """t, 1 long along `axes`, in the shape of x
 
     cpu, along both spatial axes, where x comes from a kernel of the blocked layout: nearest neighbours, which stay in
