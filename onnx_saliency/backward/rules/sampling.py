@@ -27,13 +27,13 @@ def _flat(x: Tensor) -> Tensor:
     return op.Reshape(x, [0, 0, -1])
 
 
-def _entries(x: Tensor, at: Tensor) -> Tensor:
+def entries_at(x: Tensor, at: Tensor) -> Tensor:
     """Read `x` [N, C, S] at positions [N, ...]: [N, C, ...]."""
     shape = op.Concat(op.Shape(x, end=2), op.Shape(at, start=1), axis=0)
     return op.Reshape(op.GatherElements(x, _in_each_channel(x, at), axis=2), shape)
 
 
-def _add(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
+def added_at(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
     """Zeros like `x` [N, C, S], with values added at positions `at`; both are [N, C, ...]."""
     zeros = op.Expand(0.0, op.Shape(x))
     return op.ScatterElements(zeros, at, op.Reshape(values, [0, 0, -1]), axis=2, reduction="add")
@@ -44,7 +44,7 @@ def _in_each_channel(x: Tensor, at: Tensor) -> Tensor:
     return op.Expand(positions, op.Concat([1], op.Shape(x, start=1, end=2), [1], axis=0))
 
 
-def _count(x: Tensor, axis: int) -> Tensor:
+def count_along(x: Tensor, axis: int) -> Tensor:
     """The length of one axis, an int64 scalar: a constant where it is known, so that no runtime has to look."""
     length = None if x.dims is None else x.dims[axis]
     if isinstance(length, int):
@@ -52,13 +52,13 @@ def _count(x: Tensor, axis: int) -> Tensor:
     return op.Gather(op.Shape(x), np.array(axis))
 
 
-def _length(x: Tensor, axis: int) -> Tensor:
+def length_along(x: Tensor, axis: int) -> Tensor:
     """The same in the type of `x`."""
-    count = _count(x, axis)
+    count = count_along(x, axis)
     return op.Cast(count, to=x.dtype) if count.array is None else x.tape.constant(count.array.astype(x.dtype.numpy()))
 
 
-def _range(count: Tensor | int, like: Tensor) -> Tensor:
+def range_like(count: Tensor | int, like: Tensor) -> Tensor:
     """0, 1, ... in the type of `like`."""
     if isinstance(count, int):
         return like.tape.constant(np.arange(count, dtype=like.dtype.numpy()))
@@ -82,7 +82,7 @@ class _Kernel:
 
 
 _NEAREST = _Kernel([0], [[0], [1]])
-_LINEAR = _Kernel([0, 1], [[0, 0], [-1, -1], [1, 1]])
+LINEAR = _Kernel([0, 1], [[0, 0], [-1, -1], [1, 1]])
 _A = -0.75  # Keys 1981, as the standard fixes it
 _CUBIC = _Kernel(
     [-1, 0, 1, 2],
@@ -90,7 +90,7 @@ _CUBIC = _Kernel(
         [[_A, -5 * _A, 8 * _A, -4 * _A], *[[_A + 2, -_A - 3, 0, 1]] * 2, [_A, -5 * _A, 8 * _A, -4 * _A]]
     ).T.tolist(),
 )
-_KERNELS = {"nearest": _NEAREST, "linear": _LINEAR, "bilinear": _LINEAR, "cubic": _CUBIC, "bicubic": _CUBIC}
+_KERNELS = {"nearest": _NEAREST, "linear": LINEAR, "bilinear": LINEAR, "cubic": _CUBIC, "bicubic": _CUBIC}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Taps:
     slope: Tensor
 
 
-def _taps(c: Tensor, length: Tensor, kernel: _Kernel, padding: str, *, aligned: bool = True) -> _Taps:
+def taps_at(c: Tensor, length: Tensor, kernel: _Kernel, padding: str, *, aligned: bool = True) -> _Taps:
     """The taps of points at `c` on an axis of `length`, whose entries continue outside as `padding` says."""
     rows = np.array(kernel.polynomials)
     at = op.Unsqueeze(op.Round(c) if kernel is _NEAREST else op.Floor(c), [-1]) + np.array(kernel.offsets)
@@ -143,7 +143,7 @@ class _Sampling:
         at = self._aligned([axis.at for axis in taps])
         position = at[0]
         for i, axis in enumerate(at[1:], start=3):
-            position = position * _count(x, i) + axis
+            position = position * count_along(x, i) + axis
         self.at = op.Reshape(position, [0, 0, -1])
         self.weight = self._product([axis.weight for axis in taps])
 
@@ -162,11 +162,11 @@ class _Sampling:
         """Return dx = Σ dy w, for dy [N, C, P]."""
         spread = op.Unsqueeze(dy, [3]) * op.Unsqueeze(self.weight, [1])
         x = _flat(self.x)
-        return op.Reshape(_add(x, _in_each_channel(x, self.at), spread), op.Shape(self.x))
+        return op.Reshape(added_at(x, _in_each_channel(x, self.at), spread), op.Shape(self.x))
 
     def weight_gradient(self, dy: Tensor) -> Tensor:
         """Return dw = Σ_c dy x, [N, P, K]."""
-        return op.ReduceSum(op.Unsqueeze(dy, [3]) * _entries(_flat(self.x), self.at), [1], keepdims=0)
+        return op.ReduceSum(op.Unsqueeze(dy, [3]) * entries_at(_flat(self.x), self.at), [1], keepdims=0)
 
     def point_gradient(self, dw: Tensor, axis: int) -> Tensor:
         """Return the gradient of the points' coordinate along one axis, [N, P]: Σ_k dw ∂w/∂c."""
@@ -184,10 +184,10 @@ def grid_sample(n: Call, dy: Tensor) -> Gradients:
     kernel, aligned = _KERNELS[n["mode"]], bool(n["align_corners"])
     taps, scales = [], []
     for axis in range(rank):
-        length = _length(x, axis + 2)
+        length = length_along(x, axis + 2)
         g = op.Reshape(op.Gather(grid, np.array(rank - 1 - axis), axis=rank + 1), [0, -1])  # innermost first
         c = (g + 1) / 2 * (length - 1) if aligned else ((g + 1) * length - 1) / 2
-        taps.append(_taps(c, length, kernel, n["padding_mode"], aligned=aligned))
+        taps.append(taps_at(c, length, kernel, n["padding_mode"], aligned=aligned))
         scales.append((length - 1) / 2 if aligned else length / 2)
     sampling, flat = _Sampling(x, taps), _flat(dy)
     dx = sampling.transposed(flat) if n.needs(0) else None
@@ -223,7 +223,7 @@ def deform_conv(n: Call, dy: Tensor) -> Gradients:
     grouped = op.Concat([-1], op.Div(op.Shape(n.x, start=1, end=2), [groups]), op.Shape(n.x, start=2), axis=0)
     x = op.Reshape(n.x, grouped)
     taps = [
-        _taps(c, _length(x, axis), _LINEAR, "zeros")
+        taps_at(c, length_along(x, axis), LINEAR, "zeros")
         for axis, c in zip(window.axes, _deformed(n, window, dy), strict=True)
     ]
     sampling = _Sampling(x, taps)
@@ -262,7 +262,7 @@ def _deformed(n: Call, window: Window, dy: Tensor) -> list[Tensor]:
     for axis in range(rank):
         across = [1] * rank
         across[axis] = -1
-        output = op.Reshape(_range(_count(dy, axis + 2), dy), across) * window.strides[axis]
+        output = op.Reshape(range_like(count_along(dy, axis + 2), dy), across) * window.strides[axis]
         kernel = np.indices(window.kernel)[axis].reshape(count, *[1] * rank) * window.dilations[axis]
         point = output + (kernel - window.begins[axis]) + op.Gather(offset, np.array(axis), axis=2)
         coordinates.append(op.Reshape(point, [0, -1]))
@@ -283,136 +283,3 @@ def col2im(n: Call, dy: Tensor) -> Gradients:
     single = op.Reshape(dy, op.Concat([-1, 1], op.Shape(dy, start=2), axis=0))
     pads, strides, dilations = n["pads"], n["strides"] or [1] * rank, n["dilations"] or [1] * rank
     return reshape_like(op.Conv(single, kernel, pads=pads, strides=strides, dilations=dilations), n.x)
-
-
-# --- regions -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """What the cells of each region read along one axis: positions, weights, and which exist, each [R, out, K]."""
-
-    at: Tensor
-    weight: Tensor
-    exists: Tensor
-
-
-@rule("RoiAlign")
-def roi_align(n: Call, dy: Tensor) -> Gradients:
-    """y[r] = A_h x[b(r)] A_wᵀ with mean weights, so dx[i] = Σ A_hᵀ dy[r] A_w over b(r) = i; or at the arg-max"""
-    if n.needs(1):
-        raise NotDifferentiableError("its regions depend on the image; only the gradient of the picture is served")
-    images = n.input(2)
-    down, right = (_samples(n, axis, n[f"output_{side}"]) for axis, side in ((0, "height"), (1, "width")))
-    if n["mode"] == "max":
-        # The standard's test data and onnxruntime take the largest of w · x over the corners of all samples.
-        return _at_maximum(n, dy, images, *(_corners(n, axis, s) for axis, s in ((0, down), (1, right))))
-    rows, columns = (_mean_weights(n, axis, s) for axis, s in ((0, down), (1, right)))
-    regions = op.Transpose(rows, perm=[0, 1, 3, 2]) @ dy @ columns  # [R, C, H, W]
-    number = _range(_count(n.x, 0), dy)
-    belongs = op.Unsqueeze(number, [1]).equals(op.Cast(images, to=dy.dtype)).cast(like=dy)  # [N, R]
-    return op.Reshape(belongs @ op.Reshape(regions, [0, -1]), n.x.shape)
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """The sample points of RoiAlign along one axis: coordinates [R, out, K], of which `count` [R, 1, 1] exist."""
-
-    c: Tensor
-    count: Tensor
-    exists: Tensor
-
-
-def _samples(n: Call, axis: int, out: int) -> _Samples:
-    rois, scale = n.input(1), n["spatial_scale"] or 1.0
-    half = n["coordinate_transformation_mode"] == "half_pixel"
-    start, end = (op.Gather(rois, [corner], axis=1) * scale for corner in (1 - axis, 3 - axis))
-    size = end - start if half else op.Max(end - start, 1.0)
-    cell = op.Unsqueeze(size / out, [2])  # [R, 1, 1]
-    count = op.Ceil(cell) if n["sampling_ratio"] == 0 else cell * 0 + n["sampling_ratio"]
-    k = _range(op.Cast(op.Max(op.ReduceMax(count, keepdims=0), 1.0), to=ir.DataType.INT64), rois)
-    o = op.Unsqueeze(_range(out, rois), [1])
-    c = op.Unsqueeze(start - 0.5 * half, [2]) + cell * o + (k + 0.5) * cell / op.Max(count, 1.0)
-    return _Samples(c, count, k < count)
-
-
-def _inside(c: Tensor, length: Tensor) -> Tensor:
-    return (c >= -1) & (c <= length)
-
-
-def _mean_weights(n: Call, axis: int, samples: _Samples) -> Tensor:
-    """[R, 1, out, L]: the hat functions of a cell's samples, averaged."""
-    length, c = _length(n.x, axis + 2), samples.c
-    clamped = op.Unsqueeze(op.Clip(c, 0.0, length - 1), [3])
-    hats = op.Relu(1 - op.Abs(clamped - _range(_count(n.x, axis + 2), c)))
-    read = op.Unsqueeze(_inside(c, length) & samples.exists, [3])
-    total = op.ReduceSum(op.Where(read, hats, 0.0), [2], keepdims=0)
-    return op.Unsqueeze(total / op.Max(samples.count, 1.0), [1])
-
-
-def _corners(n: Call, axis: int, samples: _Samples) -> _Cells:
-    """The two entries beside each sample."""
-    length, c = _length(n.x, axis + 2), samples.c
-    taps = _taps(op.Clip(c, 0.0, length - 1), length, _LINEAR, "border")
-    weight = op.Where(op.Unsqueeze(_inside(c, length), [3]), taps.weight, 0.0)
-    exists = op.Expand(op.Unsqueeze(samples.exists, [3]), op.Shape(taps.at))
-    at, weight, exists = (op.Reshape(t, [0, 0, -1]) for t in (taps.at, weight, exists))
-    return _Cells(at, weight, exists)
-
-
-@rule("MaxRoiPool")
-def max_roi_pool(n: Call, dy: Tensor) -> Gradients:
-    """dx = dy at the first arg-max of each cell; the regions are rounded, so nothing flows to them"""
-    images = op.Cast(op.Reshape(op.Gather(n.input(1), [0], axis=1), [-1]), to=ir.DataType.INT64)
-    cells = [_cells(n, axis, out) for axis, out in enumerate(n["pooled_shape"])]
-    return _at_maximum(n, dy, images, *cells), None
-
-
-def _cells(n: Call, axis: int, out: int) -> _Cells:
-    """The entries from ⌊o · size/out⌋ to ⌈(o + 1) · size/out⌉ of a region, as far as they lie in the picture."""
-    rois, scale = n.input(1), n["spatial_scale"] or 1.0
-    length = _length(n.x, axis + 2)
-    start, end = (_round_half_up(op.Gather(rois, [corner], axis=1) * scale) for corner in (2 - axis, 4 - axis))
-    cell = op.Max(end - start + 1, 1.0) / out  # [R, 1]
-    o = _range(out, rois)
-    first = op.Unsqueeze(op.Clip(op.Floor(o * cell) + start, 0.0, length), [2])
-    last = op.Unsqueeze(op.Clip(op.Ceil((o + 1) * cell) + start, 0.0, length), [2])
-    k = _range(op.Cast(op.Max(op.ReduceMax(last - first, keepdims=0), 1.0), to=ir.DataType.INT64), rois)
-    at = op.Cast(op.Min(first + k, length - 1), to=ir.DataType.INT64)
-    exists = first + k < last
-    return _Cells(at, exists.cast(like=rois), exists)
-
-
-def _round_half_up(c: Tensor) -> Tensor:
-    """Halves away from zero, as C does; Round takes the even one."""
-    return op.Sign(c) * op.Floor(op.Abs(c) + 0.5)
-
-
-def _at_maximum(n: Call, dy: Tensor, images: Tensor, down: _Cells, right: _Cells) -> Tensor:
-    """dx = w dy at the entry whose w x is largest in its cell, of equal ones the first; zero for an empty cell."""
-    height, width = (_count(n.x, axis) for axis in (2, 3))
-    row = op.Reshape(images, [-1, 1, 1]) * height + down.at  # of all pictures, one below the other
-    at = _joined(_along(row, 0) * width + _along(right.at, 1))
-    exists = _joined(_along(down.exists, 0) & _along(right.exists, 1))
-    weight = op.Where(exists, _joined(_along(down.weight, 0) * _along(right.weight, 1)), 0.0)  # [1, R cells, K]
-    below = op.Transpose(n.x, perm=[1, 0, 2, 3])
-    x = op.Reshape(below, op.Concat([1], op.Shape(below, end=1), [-1], axis=0))  # [1, C, N H W]
-    read = op.Where(op.Unsqueeze(exists, [1]), _entries(x, at) * op.Unsqueeze(weight, [1]), float("-inf"))
-    switch = op.ArgMax(read, axis=3, keepdims=1)  # [1, C, R cells, 1]
-    chosen_at, chosen_weight = (
-        op.GatherElements(op.Expand(op.Unsqueeze(t, [1]), op.Shape(read)), switch, axis=3) for t in (at, weight)
-    )
-    dy = op.Reshape(op.Transpose(dy, perm=[1, 0, 2, 3]), op.Shape(switch))
-    dx = _add(x, op.Squeeze(chosen_at, [3]), dy * chosen_weight)
-    return op.Transpose(op.Reshape(dx, op.Shape(below)), perm=[1, 0, 2, 3])
-
-
-def _along(t: Tensor, axis: int) -> Tensor:
-    """[R, out, K] of one axis -> its place in [R, out_h, out_w, K_h, K_w]."""
-    return op.Unsqueeze(t, [1, 3] if axis else [2, 4])
-
-
-def _joined(t: Tensor) -> Tensor:
-    """[R, out_h, out_w, K_h, K_w] -> [1, R cells, K]."""
-    shape = op.Shape(t)
-    return op.Reshape(t, op.Concat([1, -1], op.ReduceProd(op.Slice(shape, [3], [5], [0])), axis=0))
