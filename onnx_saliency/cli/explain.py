@@ -49,10 +49,7 @@ def explain(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pictures a run, at most. Without it 16, on a CPU two a thread, from 4 on."),
-    ] = None,
+    batch_size: options.BatchSize = None,
     memory_limit: options.MemoryLimit = None,
     precision: options.Precision = "single",
     no_cache: options.NoCache = False,

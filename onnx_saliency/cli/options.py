@@ -78,6 +78,10 @@ Providers = Annotated[
     typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Pictures a run, at most. Without it 16, on a CPU two a thread, from 4 on."),
+]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(

@@ -41,7 +41,7 @@ def top_activations(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a run.")] = 16,
+    batch_size: options.BatchSize = None,
     no_cache: options.NoCache = False,
     json: options.Json = False,
 ) -> None:

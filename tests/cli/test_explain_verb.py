@@ -430,6 +430,12 @@ def test_version(command):
     assert (ran.code, ran.out.strip()) == (0, version("onnx-saliency"))
 
 
+def test_as_a_module():
+    """Where the script is not on the path: the same program, under the same name."""
+    ran = subprocess.run([sys.executable, "-m", "onnx_saliency", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: onnx-saliency " in ran.stdout
+
+
 def test_the_installed_script(net, picture, out):
     script = Path(sys.executable).with_name("onnx-saliency")
     good = subprocess.run([script, "explain", net, picture(), "-o", out, "--json"], capture_output=True, text=True)
