@@ -1,4 +1,4 @@
-"""Double precision where the runtime's kernels are single: convolutions and pools as products of matrices.
+"""Double precision where the runtime's kernels are single: convolutions and pools as products, Erf by a polynomial.
 
 On the CPU, ONNX Runtime multiplies matrices of float64, and has no such kernel for a convolution or an average pool.
 Both are sums over windows, and so
@@ -9,12 +9,13 @@ Both are sums over windows, and so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
+from numpy.polynomial.chebyshev import cheb2poly, chebfit, chebpts1
 
 from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.backward.lowering import standardised
@@ -103,7 +104,9 @@ def _conv(n: Call) -> Tensor:
     for axis in reversed(range(rank)):  # so that the axes before it stay where they are
         x = _windows(x, axis + 2, window.kernel[axis], window.strides[axis], window.dilations[axis])
     offsets, positions = (list(range(first, 2 + 2 * rank, 2)) for first in (2, 3))
-    columns = op.Reshape(op.Transpose(x, perm=[0, 1, *offsets, *positions]), [0, group, c * prod(window.kernel), -1])
+    columns = op.Reshape(
+        op.Transpose(x, perm=[0, 1, *offsets, *positions]), [0, group, c * math.prod(window.kernel), -1]
+    )
     y = op.Reshape(w, [group, m // group, -1]) @ columns
     sides = op.Gather(op.Shape(x), positions, axis=0)
     return _biased(n, op.Reshape(y, op.Concat(_length(x, 0), [m], sides, axis=0)), rank)
@@ -179,10 +182,39 @@ def _instance_normalization(n: Call) -> Tensor:
     return y
 
 
+# --- functions ----------------------------------------------------------------------------------
+
+
+def _erf(n: Call) -> Tensor:
+    """y = sign(x) (1 − t e^(p(u) − x²)), t = 2 / (2 + |x|) = 5/8 + 3/8 u, and p a polynomial; ±1 from ±6 on
+
+    Source: Press et al., "Numerical Recipes", section 6.2.
+    """
+    x = op.Min(op.Abs(n.x), np.array(6.0))
+    t = 2 / (x + 2)
+    u = (t - 5 / 8) / (3 / 8)
+    *rest, first = _exponent_of_erfc(degree=20)
+    p = u * first + rest.pop()
+    for coefficient in reversed(rest):
+        p = p * u + coefficient
+    y: Tensor = op.Sign(n.x) * (1 - t * op.Exp(p - x * x))
+    return y
+
+
+def _exponent_of_erfc(degree: int) -> list[float]:
+    """The polynomial p(u) = log(erfc(x) / t) + x² through its values at the Chebyshev points, lowest power first."""
+    u = chebpts1(degree + 1)
+    t = 5 / 8 + 3 / 8 * u
+    x = 2 / t - 2
+    coefficients: list[float] = cheb2poly(chebfit(u, np.log(np.vectorize(math.erfc)(x) / t) + x**2, degree)).tolist()
+    return coefficients
+
+
 LOWERINGS: Mapping[str, Callable[[Call], Tensor]] = {
     "AveragePool": _average_pool,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
+    "Erf": _erf,
     "GlobalAveragePool": lambda n: op.ReduceMean(n.x, list(range(2, n.x.rank)), keepdims=1),
     "GlobalMaxPool": lambda n: op.ReduceMax(n.x, list(range(2, n.x.rank)), keepdims=1),
     "InstanceNormalization": _instance_normalization,
