@@ -158,10 +158,10 @@ def _key(content: str, options: Options, input: str | None, output: str | None) 
 
 @once
 def _makers() -> tuple[str, ...]:
-    """What rewrites and checks a model: versions, and this package's own code, which may be a working copy."""
+    """What rewrites and checks a model: versions, and this package's own code and tables, of a working copy perhaps."""
     package = Path(__file__).parents[1]
     code = sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.json")]):
         code.update(path.read_bytes())
     versions = (f"{name} {version(name)}" for name in ("onnx-saliency", "onnx", "onnx-ir", "numpy"))
     return *versions, f"onnxruntime {import_runtime().__version__}", code.hexdigest()

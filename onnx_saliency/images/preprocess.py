@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from onnx_saliency.errors import ImageError
+from onnx_saliency.numeric import is_integer, is_number, make_plain
 
 Channels = Literal["RGB", "BGR", "L"]
 
@@ -46,7 +46,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         problems = [
             *_size_problems(self.size),
-            *([] if self.resize is None or _is_side(self.resize) else [f"resize={self.resize!r}: want pixels or None"]),
+            *_resize_problems(self.resize),
             *([] if self.crop == "center" else [f'crop={self.crop!r}: only "center" is known']),
             *([] if self.channels in get_args(Channels) else [f'channels={self.channels!r}: want "RGB", "BGR" or "L"']),
             *_channel_problems("mean", self.mean, len(self.channels)),
@@ -55,6 +55,7 @@ class Preprocess:
         if problems:
             raise ImageError("this preprocessing makes no sense: " + "; ".join(problems))
         # A frozen dataclass is normalised through object.__setattr__; equal recipes then compare equal.
+        make_plain(self)
         object.__setattr__(self, "size", _pair(self.size))
         object.__setattr__(self, "mean", _floats(self.mean))
         object.__setattr__(self, "std", _floats(self.std))
@@ -88,25 +89,21 @@ class Preprocess:
         return f"{fit}, {self.channels}, {_formula(self.mean, self.std)}"
 
 
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _size_problems(size: object) -> list[str]:
-    if size is None or _is_side(size):
+    if size is None or is_integer(size, 1):
         return []
-    if isinstance(size, Sequence) and len(size) == 2 and all(_is_side(side) for side in size):
+    if isinstance(size, Sequence) and len(size) == 2 and all(is_integer(side, 1) for side in size):
         return []
     return [f"size={size!r}: want (height, width) in pixels, one number, or None"]
 
 
+def _resize_problems(resize: object) -> list[str]:
+    return [] if resize is None or is_integer(resize, 1) else [f"resize={resize!r}: want pixels or None"]
+
+
 def _channel_problems(name: str, values: Any, channels: int) -> list[str]:
     listed = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-    if not all(_is_number(value) for value in listed):
+    if not all(is_number(value) for value in listed):
         return [f"{name}={values!r}: want finite numbers"]
     if name == "std" and not all(value > 0 for value in listed):
         return [f"std={values!r}: want numbers above 0"]
@@ -118,7 +115,8 @@ def _channel_problems(name: str, values: Any, channels: int) -> list[str]:
 def _pair(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
 
 
 def _floats(values: float | Sequence[float]) -> float | tuple[float, ...]:

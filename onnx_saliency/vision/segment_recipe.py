@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 from onnx_saliency.errors import MethodError, RecipeError
 from onnx_saliency.exporter.methods import Method, find_method
+from onnx_saliency.numeric import is_integer, is_number, make_plain
 from onnx_saliency.vision.graphcut import NEIGHBOURS
 
 View = Literal["crop", "whole"]
@@ -73,14 +75,7 @@ class SegmentRecipe:
             wrong = [f"background ({self.background}) is below foreground ({self.foreground})"]
         if wrong:
             raise RecipeError(f"A recipe for segmentation: {'; '.join(wrong)}.")
-
-
-def _number(low: float, high: float) -> Any:
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _whole(low: int) -> Any:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+        make_plain(self)
 
 
 _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
@@ -90,17 +85,17 @@ _RANGES: Mapping[str, tuple[Any, str]] = MappingProxyType(
             "one or both of 'crop' and 'whole', in a tuple",
         ),
         "mirror": (lambda value: isinstance(value, bool), "True or False"),
-        "blur": (_number(0, 1), "a fraction of the picture's side"),
-        "foreground": (_number(0, 1), "a quantile, 0 to 1"),
-        "background": (_number(0, 1), "a share, 0 to 1"),
+        "blur": (partial(is_number, low=0, high=1), "a fraction of the picture's side"),
+        "foreground": (partial(is_number, low=0, high=1), "a quantile, 0 to 1"),
+        "background": (partial(is_number, low=0, high=1), "a share, 0 to 1"),
         "background_by": (("quantile", "mean").__contains__, "'quantile' or 'mean'"),
-        "components": (_whole(1), "1 or more"),
+        "components": (partial(is_integer, low=1), "1 or more"),
         "colours": (("rgb", "lab").__contains__, "'rgb' or 'lab'"),
-        "smoothness": (_number(0, 1e6), "0 to 1,000,000"),
+        "smoothness": (partial(is_number, low=0, high=1e6), "0 to 1,000,000"),
         "neighbours": (tuple(NEIGHBOURS).__contains__, "4 or 8"),
-        "refits": (_whole(0), "0 or more"),
-        "size": (_whole(16), "16 pixels or more"),
-        "seed": (_whole(0), "0 or more"),
+        "refits": (partial(is_integer, low=0), "0 or more"),
+        "size": (partial(is_integer, low=16), "16 pixels or more"),
+        "seed": (partial(is_integer, low=0), "0 or more"),
     }
 )
 

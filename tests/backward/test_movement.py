@@ -29,7 +29,6 @@ SHAPED = [
     Row("Identity", [normal(2, 3)]),
     Row("Dropout", [normal(2, 3)]),
     Row("Dropout", [normal(2, 3), scalar(0.5), np.array(False)], named="in inference"),
-    Row("Dropout", [normal(2, 3), scalar(0.5), np.array(False)], fed=[2], named="in inference, by an input"),
     Row("Transpose", [normal(2, 3, 4)]),
     *(Row("Transpose", [normal(2, 3, 4)], {"perm": perm}) for perm in itertools.permutations(range(3))),
     *(Row("DepthToSpace", [normal(2, 12, 2, 3)], {"blocksize": 2, "mode": mode}) for mode in ("DCR", "CRD")),

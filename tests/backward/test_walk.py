@@ -9,7 +9,19 @@ from onnx_saliency.backward import Policy, Tape, Tensor, backward, check_rules, 
 from onnx_saliency.errors import UnsupportedOperatorError
 from onnx_saliency.graph import normalise
 
-from .harness import NEWEST, Row, Variant, assert_close, differentiate, forward_model, normal, parse, positive, run
+from .harness import (
+    NEWEST,
+    Row,
+    Variant,
+    assert_close,
+    differentiate,
+    forward_model,
+    normal,
+    parse,
+    positive,
+    run,
+    scalar,
+)
 
 OPSETS = pytest.mark.parametrize("opset", [18, NEWEST])
 
@@ -225,6 +237,8 @@ REFUSED = [
         "training mode",
     ),
     (Row("BatchNormalization", [normal(2, 3), *(positive(3) for _ in range(4))], wrt=[0, 1]), "its statistics depend"),
+    (Row("Dropout", [normal(2, 3), scalar(0.5), np.array(True)]), "training mode"),
+    (Row("Dropout", [normal(2, 3), scalar(0.5), np.array(False)], fed=[2]), "training mode, or an input decides"),
     (Row("LayerNormalization", [normal(2, 3), normal(3)], outputs=2, seeds=[1]), "outputs Mean or InvStdDev"),
     (Row("LayerNormalization", [normal(2, 3), normal(3)], wrt=[0, 1]), "its scale or bias depends on the image"),
     (

@@ -727,21 +727,21 @@ def test_the_papers_recipe_is_the_papers():
 
 def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
     wrong = {
-        "steps": (0, "steps is 1 or more, not 0"),
+        "steps": (0, "steps is 1 or more, an integer, not 0"),
         "rate": (-1.0, "rate is above 0, not -1.0"),
         "l2": (-0.1, "l2 is 0 or more, not -0.1"),
         "weight_decay": (-2.0, "weight_decay is 0 or more, not -2.0"),
         "hinge": (-1.0, "hinge is 0 or more, not -1.0"),
         "margin": (-0.1, "margin is 0 or more, not -0.1"),
-        "leak": (1.2, "leak is a share of the gradient, at most 1, not 1.2"),
-        "residual": (1.5, "residual is a share of the gradient, at most 1, not 1.5"),
+        "leak": (1.2, "leak is a share, 0 to 1, not 1.2"),
+        "residual": (1.5, "residual is a share, 0 to 1, not 1.5"),
         "tv": (float("nan"), "tv is 0 or more, not nan"),
         "noise": (float("inf"), "noise is 0 or more, not inf"),
         "grain": (-3.0, "grain is 0 or more, not -3.0"),
-        "colour": (5.0, "colour is the exponent of a gain, at most 4, not 5.0"),
-        "cool": (1.5, "cool is a share of the steps, at most 1, not 1.5"),
+        "colour": (5.0, "colour is the exponent of a gain, 0 to 4, not 5.0"),
+        "cool": (1.5, "cool is a share, 0 to 1, not 1.5"),
         "scale": (0.5, "scale is a factor from 1 to 4, not 0.5"),
-        "jitter": (2.0, "jitter is a fraction of the side, at most 1, not 2.0"),
+        "jitter": (2.0, "jitter is a fraction of the side, 0 to 1, not 2.0"),
         "optimiser": ("sgd", "optimiser is 'adam' or 'normalised', not 'sgd'"),
         "score": ("loss", "score is 'logit' or 'probability', not 'loss'"),
         "decorrelate": (True, "decorrelate is for fourier images"),
@@ -750,5 +750,8 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once():
         Recipe("mine", **{"steps": 1, "rate": 0.1, **{name: value for name, (value, _) in wrong.items()}})
     for _, message in wrong.values():
         assert message in str(caught.value)
+    for mistaken, message in (({"steps": 2.5}, "an integer, not 2.5"), ({"rate": "x"}, "rate is above 0, not 'x'")):
+        with pytest.raises(RecipeError, match=message):
+            Recipe("mine", **{"steps": 1, "rate": 0.1, **mistaken})
     with pytest.raises(RecipeError, match=r"weight_decay times rate is at most 1, not 1\.2"):
         Recipe("mine", steps=1, rate=0.4, weight_decay=3.0)

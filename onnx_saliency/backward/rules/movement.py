@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_saliency.backward.lowering import parted
 from onnx_saliency.backward.registry import Call, Gradients, rule
-from onnx_saliency.backward.tensor import Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
 # --- helpers of this and other families --------------------------------------------------------
 
@@ -49,9 +49,18 @@ def reshape(n: Call, dy: Tensor) -> Gradients:
     return reshape_like(dy, n.x)
 
 
-@rule("Identity", "Cast", "Dropout")
+@rule("Identity", "Cast")
 def identity(n: Call, dy: Tensor) -> Gradients:
-    """dx = dy; rules compute in one floating type, and an image of whole numbers is differentiated as of reals"""
+    """dx = dy; rules compute in one floating type, and an image of integers is differentiated as of reals"""
+    return dy
+
+
+@rule("Dropout")
+def dropout(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy, in inference"""
+    training = n.optional(2)
+    if training is not None and (training.array is None or training.array.item()):
+        raise NotDifferentiableError("it is in training mode, or an input decides; export the model for inference")
     return dy
 
 

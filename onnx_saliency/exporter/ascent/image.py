@@ -149,7 +149,7 @@ def _turned(image: Tensor, recipe: Recipe, draw: Tensor, opset: int) -> Tensor:
     of_x = op.Unsqueeze(op.Concat(cos * side, -sin * side, axis=1), [1])
     of_y = op.Unsqueeze(op.Concat(sin, cos, axis=1), [1])
     sides = np.array([width, height])
-    places = ((x - (width - 1) / 2) * of_x + (y - (height - 1) / 2) * of_y) * (2 / sides).astype(np.float32)
+    places = ((x - (width - 1) / 2) * of_x + (y - (height - 1) / 2) * of_y) * (2 / sides)
     places = places + op.Unsqueeze(move, [1]) * 2.0  # GridSample counts each side from -1 to 1
     grid = op.Reshape(places, [-1, height, width, 2])
     options = {"mode": "linear" if opset >= 20 else "bilinear", "padding_mode": "zeros", "align_corners": 0}
@@ -247,6 +247,6 @@ def amplitudes(height: int, width: int, decay: float = 1.0) -> npt.NDArray[np.fl
     return amplitude
 
 
-def _column(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """One value a channel, to meet [K, C, H, W]."""
-    return values.reshape(-1, 1, 1).astype(np.float32)
+def _column(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """One value per channel, to meet [K, C, H, W]."""
+    return values.reshape(-1, 1, 1)

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from onnx_saliency.errors import RecipeError
+from onnx_saliency.numeric import is_integer, is_number, make_plain
 
-_NOT_NEGATIVE = (
-    "cool",
-    "l2",
-    "weight_decay",
-    "hinge",
-    "margin",
-    "leak",
-    "residual",
-    "tv",
-    "decay",
-    "jitter",
-    "rotate",
-    "colour",
-    "blur",
-    "blur_end",
-    "grain",
-    "diversity",
-    "noise",
+_POSITIVE = sys.float_info.min
+_SHARE = (partial(is_number, low=0, high=1), "a share, 0 to 1")
+_NOT_NEGATIVE = (partial(is_number, low=0), "0 or more")
+_SWITCH = (lambda value: isinstance(value, bool), "True or False")
+_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
+    {
+        "steps": (partial(is_integer, low=1), "1 or more, an integer"),
+        "rate": (partial(is_number, low=_POSITIVE), "above 0"),
+        "optimiser": (("adam", "normalised").__contains__, "'adam' or 'normalised'"),
+        "cool": _SHARE,
+        "l2": _NOT_NEGATIVE,
+        "weight_decay": _NOT_NEGATIVE,
+        "tv": _NOT_NEGATIVE,
+        "score": (("logit", "probability").__contains__, "'logit' or 'probability'"),
+        "hinge": _NOT_NEGATIVE,
+        "margin": _NOT_NEGATIVE,
+        "leak": _SHARE,
+        "residual": _SHARE,
+        "fourier": _SWITCH,
+        "decay": _NOT_NEGATIVE,
+        "decorrelate": _SWITCH,
+        "jitter": (partial(is_number, low=0, high=1), "a fraction of the side, 0 to 1"),
+        "scale": (partial(is_number, low=1, high=4), "a factor from 1 to 4"),
+        "rotate": _NOT_NEGATIVE,
+        "mirror": _SWITCH,
+        "colour": (partial(is_number, low=0, high=4), "the exponent of a gain, 0 to 4"),
+        "blur": _NOT_NEGATIVE,
+        "blur_end": _NOT_NEGATIVE,
+        "grain": _NOT_NEGATIVE,
+        "diversity": _NOT_NEGATIVE,
+        "noise": _NOT_NEGATIVE,
+    }
 )
 
 
@@ -111,37 +127,18 @@ class Recipe:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.steps < 1:
-            wrong.append(f"steps is 1 or more, not {self.steps}")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            wrong.append(f"rate is above 0, not {self.rate}")
-        for name in _NOT_NEGATIVE:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                wrong.append(f"{name} is 0 or more, not {value}")
-        if not 1 <= self.scale <= 4:
-            wrong.append(f"scale is a factor from 1 to 4, not {self.scale}")
-        if self.jitter > 1:
-            wrong.append(f"jitter is a fraction of the side, at most 1, not {self.jitter}")
-        if self.colour > 4:
-            wrong.append(f"colour is the exponent of a gain, at most 4, not {self.colour}")
-        if self.leak > 1:
-            wrong.append(f"leak is a share of the gradient, at most 1, not {self.leak}")
-        if self.residual > 1:
-            wrong.append(f"residual is a share of the gradient, at most 1, not {self.residual}")
-        if self.cool > 1:
-            wrong.append(f"cool is a share of the steps, at most 1, not {self.cool}")
-        if self.rate * self.weight_decay > 1:
-            wrong.append(f"weight_decay times rate is at most 1, not {self.rate * self.weight_decay:g}")
-        if self.optimiser not in ("adam", "normalised"):
-            wrong.append(f"optimiser is 'adam' or 'normalised', not {self.optimiser!r}")
-        if self.score not in ("logit", "probability"):
-            wrong.append(f"score is 'logit' or 'probability', not {self.score!r}")
-        if self.decorrelate and not self.fourier:
+        wrong = [
+            f"{name} is {range_}, not {getattr(self, name)!r}"
+            for name, (fits, range_) in _RANGES.items()
+            if not fits(getattr(self, name))
+        ]
+        if not wrong and self.rate * self.weight_decay > 1:
+            wrong = [f"weight_decay times rate is at most 1, not {self.rate * self.weight_decay:g}"]
+        if self.decorrelate is True and self.fourier is False:
             wrong.append("decorrelate is for fourier images")
         if wrong:
             raise RecipeError(f"Recipe {self.name!r}: {'; '.join(wrong)}.")
+        make_plain(self)
 
     @property
     def is_moved(self) -> bool:

@@ -13,6 +13,7 @@ from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.passes import Pass, add_up, along_copies, check_passes
 from onnx_saliency.graph import Classifier
+from onnx_saliency.numeric import is_number
 
 ROUNDING = 1e-6
 """Share of E[D²] below which a variance of D is float32's rounding and no variation."""
@@ -53,8 +54,8 @@ class IntegratedGradients(Method):
 
     def __post_init__(self) -> None:
         check_passes("steps", self.steps, self.at_once)
-        if not np.isfinite(self.baseline):
-            raise MethodError(f"baseline is a number in the network's own range, not {self.baseline}.")
+        if not is_number(self.baseline):
+            raise MethodError(f"baseline is a number in the network's own range, not {self.baseline!r}.")
 
     def check(self, classifier: Classifier, scores: ir.Value) -> str | None:
         """Raise where the model's batch is fixed and several points are asked for at once."""

@@ -13,6 +13,7 @@ from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.loop import repeat
 from onnx_saliency.exporter.methods.method import Scene
 from onnx_saliency.graph import Classifier
+from onnx_saliency.numeric import is_integer
 
 
 @dataclass(frozen=True)
@@ -90,17 +91,12 @@ def along_copies(weights: Tensor, rank: int) -> Tensor:
 
 def check_passes(name: str, count: int, at_once: int, classifier: Classifier | None = None) -> None:
     """Raise MethodError for a number of copies that makes no sense, or more at once than the model's batch allows."""
-    if not is_whole(count) or count < 1:
+    if not is_integer(count, 1):
         raise MethodError(f"{name} takes 1 or more, not {count!r}.")
-    if not is_whole(at_once) or at_once < 1:
-        raise MethodError(f"at_once takes 1 or more copies a turn, not {at_once!r}.")
+    if not is_integer(at_once, 1):
+        raise MethodError(f"at_once takes 1 or more copies per turn, not {at_once!r}.")
     if classifier is not None and at_once > 1 and classifier.batch is not None:
         raise MethodError(
             f"The model is fixed to a batch of {classifier.batch}, so it cannot run {at_once} copies at once: "
             "leave at_once at 1, or export the model with an open batch."
         )
-
-
-def is_whole(number: object) -> bool:
-    """Whether an option is a whole number, and no float or text from elsewhere."""
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)

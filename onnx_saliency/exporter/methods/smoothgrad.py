@@ -13,8 +13,9 @@ from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.noise import normal, uniform
-from onnx_saliency.exporter.methods.passes import add_up, along_copies, check_passes, is_whole
+from onnx_saliency.exporter.methods.passes import add_up, along_copies, check_passes
 from onnx_saliency.graph import Classifier
+from onnx_saliency.numeric import is_integer, is_number
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class SmoothGrad(Method):
 
     def __post_init__(self) -> None:
         check_passes("samples", self.samples, self.at_once)
-        if not 0 <= self.noise < np.inf:
-            raise MethodError(f"noise is a standard deviation, 0 or more of the image's range, not {self.noise}.")
-        if not is_whole(self.seed) or self.seed < 0:
-            raise MethodError(f"seed is a whole number, 0 or more, not {self.seed!r}.")
+        if not is_number(self.noise, 0):
+            raise MethodError(f"noise is a standard deviation, 0 or more of the image's range, not {self.noise!r}.")
+        if not is_integer(self.seed, 0):
+            raise MethodError(f"seed is an integer, 0 or more, not {self.seed!r}.")
 
     def check(self, classifier: Classifier, scores: ir.Value) -> str | None:
         """Raise where the model's batch is fixed and several copies are asked for at once."""
