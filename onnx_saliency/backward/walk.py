@@ -172,7 +172,7 @@ def _apply(
     dy = next(dy for dy in dys if dy is not None)
     result = function(call, dy)
     if isinstance(result, Mapping):
-        return list(result.items())
+        return [(value, _in_shape_of(value, gradient)) for value, gradient in result.items()]
     gradients = [result] if isinstance(result, Tensor) or result is None else list(result)
     found = []
     for value, gradient, wanted in zip(node.inputs, gradients, needed, strict=False):
@@ -180,9 +180,13 @@ def _apply(
             continue
         if broadcasts(node):
             gradient = unbroadcast(gradient, Tensor(tape, value), Tensor(tape, node.outputs[0]).dims)
-        gradient.value.shape = value.shape
-        found.append((value, gradient))
+        found.append((value, _in_shape_of(value, gradient)))
     return found
+
+
+def _in_shape_of(value: ir.Value, gradient: Tensor) -> Tensor:
+    gradient.value.shape = value.shape
+    return gradient
 
 
 def _rule(node: ir.Node, policy: Policy) -> Rule | None:

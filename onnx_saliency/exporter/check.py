@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +20,8 @@ _FLOAT32 = 1e-5  # the contract: equal to float rounding
 _OWN_ROUNDING = 10  # a chaotic net amplifies rounding: what the original itself makes of one is no fault of the copy
 _USUAL = ((2, 224), (1, 224), (1, 299), (1, 256), (1, 128), (1, 64), (1, 32), (1, 28))  # batch, height and width
 _SMALL = ((4, 4), (2, 3), (1, 1))  # of models that take no picture
-_BELOW = 100  # whole numbers; they may be indices, into less than that
+_MOST = 1 << 25  # numbers in all inputs: 128 MiB of float32
+_BELOW = 100  # integers; they may be indices, into less than that
 
 Feeds = dict[str, np.ndarray]
 
@@ -46,7 +48,7 @@ def _compare_explained(explained: Explained, model: ir.Model) -> dict[str, float
     image = explained.classifier.image.name
 
     def pictures(session: Session) -> Iterator[Feeds]:
-        return (_random_inputs(session, batch, size, only=image) for batch, size in _USUAL)
+        return (_random_inputs(session, _shapes(session, batch, size, only=image)) for batch, size in _USUAL)
 
     return _compare(explained.original, model, pictures, lambda session: _new_inputs(session, explained))
 
@@ -161,13 +163,15 @@ def _any_inputs(session: Session) -> Iterator[Feeds]:
     for by_name in (True, False):  # some exporters give all open dimensions the same name
         for below in (_BELOW, 2):
             for batch, size in (*_USUAL, *_SMALL):
-                yield _random_inputs(session, batch, size, by_name=by_name, below=below)
+                shapes = _shapes(session, batch, size, by_name=by_name)
+                if sum(map(math.prod, shapes.values())) <= _MOST:
+                    yield _random_inputs(session, shapes, below)
 
 
-def _random_inputs(
-    session: Session, batch: int, size: int, *, only: str | None = None, by_name: bool = False, below: int = _BELOW
-) -> Feeds:
-    """Values for all inputs.
+def _shapes(
+    session: Session, batch: int, size: int, *, only: str | None = None, by_name: bool = False
+) -> dict[str, list[int]]:
+    """Shapes of all inputs.
 
     Args:
         session: the original's.
@@ -175,26 +179,35 @@ def _random_inputs(
         size: length of the other open ones.
         only: the input that these hold for, 1 for all others; None: they hold for all.
         by_name: dimensions of one name have one length, that of the first of them.
-        below: whole numbers are less.
+
+    Raises:
+        ExportError: an input that is no tensor.
     """
-    rng = np.random.default_rng(0)
     lengths: dict[str, int] = {}
-    feeds: Feeds = {}
+    shapes: dict[str, list[int]] = {}
     for name, value in session.inputs.items():
-        dtype = session.dtype(name)
-        if dtype is None:
+        if session.dtype(name) is None:
             raise ExportError(
                 f"Input {name!r} is a {value.type}, of which no random one can be made to compare the models on. "
                 "Export without the check."
             )
-        shape = []
+        shapes[name] = []
         for axis, dim in enumerate(value.shape):
             length = (batch if axis == 0 else size) if only in (None, name) else 1
             if isinstance(dim, int):
                 length = dim or length
             elif dim and by_name:
                 length = lengths.setdefault(dim, length)
-            shape.append(length)
+            shapes[name].append(length)
+    return shapes
+
+
+def _random_inputs(session: Session, shapes: Mapping[str, Sequence[int]], below: int = _BELOW) -> Feeds:
+    """Values in these shapes: normal ones, and integers below `below`."""
+    rng = np.random.default_rng(0)
+    feeds: Feeds = {}
+    for name, shape in shapes.items():
+        dtype = session.dtype(name)
         feeds[name] = (
             rng.standard_normal(shape).astype(dtype)
             if np.issubdtype(dtype, np.floating)

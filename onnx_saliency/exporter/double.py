@@ -21,6 +21,7 @@ from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.backward.lowering import standardised
 from onnx_saliency.backward.registry import Call
 from onnx_saliency.backward.rules.linear import Window
+from onnx_saliency.backward.rules.movement import padded
 from onnx_saliency.backward.rules.pooling import pooled_identity
 from onnx_saliency.backward.separable import apply_along
 from onnx_saliency.backward.tensor import NotDifferentiableError
@@ -100,7 +101,7 @@ def _windows(x: Tensor, axis: int, kernel: int, stride: int = 1, dilation: int =
 def _conv(n: Call) -> Tensor:
     w, group, window = n.input(1), n["group"], Window(n)
     rank, (m, c) = window.rank, _channels(w)
-    x: Tensor = op.Pad(n.x, window.pads, None, window.axes) if any(window.pads) else n.x
+    x = padded(n.x, window.pads, window.axes, rank + 2) if any(window.pads) else n.x
     for axis in reversed(range(rank)):  # so that the axes before it stay where they are
         x = _windows(x, axis + 2, window.kernel[axis], window.strides[axis], window.dilations[axis])
     offsets, positions = (list(range(first, 2 + 2 * rank, 2)) for first in (2, 3))
@@ -156,19 +157,20 @@ def _average_pool(n: Call) -> Tensor:
     The runtime has them in float32, where entries are 1 / divisor with an error; the divisor is a whole number.
     """
     x, kernel = n.x, n["kernel_shape"]
+    rank = len(kernel) + 2
     for i, size in enumerate(zip(kernel, n["strides"] or [1] * len(kernel), strict=True)):
         if size != (1, 1):
             rounded = pooled_identity(n, i, ir.DataType.FLOAT)
             divisor = op.Round(1 / op.Max(rounded, np.array(np.finfo(np.float32).tiny, np.float32)))
             matrix = op.Cast(rounded > 0, to=_DOUBLE) / op.Cast(divisor, to=_DOUBLE)
-            x = apply_along(op.Transpose(matrix, perm=[1, 0]), x, i + 2, n.x.rank)
+            x = apply_along(op.Transpose(matrix, perm=[1, 0]), x, i + 2, rank)
     return x
 
 
 def _lrn(n: Call) -> Tensor:
     """y = x (k + α/n Σ x²)^−β over n channels"""
     size = n["size"]
-    squares = op.Pad(n.x * n.x, [(size - 1) // 2, size // 2], None, [1])
+    squares = padded(n.x * n.x, [(size - 1) // 2, size // 2], [1], n.x.rank)
     sums = op.ReduceSum(_windows(squares, 1, size), [1], keepdims=0)
     q = sums * (n["alpha"] / size) + n["bias"]
     y: Tensor = n.x * q ** -n["beta"]

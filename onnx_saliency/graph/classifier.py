@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -179,8 +180,18 @@ def _step_back(output: ir.Value) -> tuple[ir.Value, str | None]:
     if node is None or node.op_type not in _ACTIVATIONS or node.inputs[0] is None:
         return output, None
     score = node.inputs[0]
+    before, after = _count_per_row(score), _count_per_row(output)
+    if before is not None and after is not None and before != after:
+        return output, None  # its rows are not images, but the heads of several, say
     # Softmax below opset 13 flattened its input: the converter writes Flatten - Softmax - Reshape.
     return _skip_views(score), node.op_type
+
+
+def _count_per_row(value: ir.Value) -> int | None:
+    """How many numbers there are per entry of the first axis; None where that is open, or there is no other axis."""
+    dims = list(value.shape)[1:] if value.shape is not None else []
+    known = [dim for dim in dims if isinstance(dim, int)]
+    return math.prod(known) if dims and len(known) == len(dims) else None
 
 
 def _skip_views(score: ir.Value) -> ir.Value:

@@ -13,6 +13,7 @@ slower (1.5 s instead of 0.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -172,40 +173,66 @@ def _has_static_slices(output: ir.Value) -> bool:
 
 
 def _carry_shapes(model: ir.Model) -> None:
-    """Write what is known of a Loop's states into its body.
+    """Write what is known of a Loop's states into its body, and from there behind the Loop.
 
     The standard's inference says nothing of them, as a state may change its shape from pass to pass.
-    What the first pass takes is tried, on a copy of the model: a dimension that comes out as it went
-    in is so in every pass; one that does not is left open.
     """
-    states = [pair for pair in _states(model) if pair[1].shape is None and pair[0].shape is not None]
-    if not states:
-        return
-    positions = [index for index, pair in enumerate(_states(model)) if pair in states]
-    tried = [list(first.shape or ()) for first, _, _ in states]
+    states = [state for state in _states(model) if state.taken.shape is None and state.first.shape is not None]
+    if states:
+        _carry_into_bodies(model, states)
+    unknown = [state for state in _states(model) if state.last.shape is None]
+    for state in unknown:
+        state.last.shape = state.kept_shape()
+    if any(state.last.shape is not None for state in unknown):
+        infer_shapes(model)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a Loop carries: before the first pass, taken by a pass, given by a pass, and after the last."""
+
+    first: ir.Value
+    taken: ir.Value
+    given: ir.Value
+    last: ir.Value
+
+    def kept_shape(self) -> ir.Shape | None:
+        """The dimensions that no pass changes, the others open; None where not even their number is known."""
+        first, given = self.first.shape, self.given.shape
+        if first is None or given is None or len(first) != len(given):
+            return None
+        return ir.Shape(_agreed(list(first), given))
+
+
+def _carry_into_bodies(model: ir.Model, states: Sequence[_State]) -> None:
+    """What the first pass takes is tried, on a copy of the model: a dimension that comes out as it went in is so in
+    every pass; one that does not is left open.
+    """
+    positions = [index for index, state in enumerate(_states(model)) if state in states]
+    tried = [list(state.first.shape or ()) for state in states]
     for _ in range(1 + sum(len(dims) for dims in tried)):
         trial = model.clone()
-        copies = [pair for index, pair in enumerate(_states(trial)) if index in positions]
-        for (_, taken, given), dims in zip(copies, tried, strict=True):
-            taken.shape, given.shape = ir.Shape(dims), None
+        copies = [state for index, state in enumerate(_states(trial)) if index in positions]
+        for copy, dims in zip(copies, tried, strict=True):
+            copy.taken.shape, copy.given.shape = ir.Shape(dims), None
         infer_shapes(trial)
-        agreed = [_agreed(dims, given.shape) for dims, (_, _, given) in zip(tried, copies, strict=True)]
+        agreed = [_agreed(dims, copy.given.shape) for dims, copy in zip(tried, copies, strict=True)]
         if agreed == tried:
             break
         tried = agreed
-    for (_, taken, _), dims in zip(states, tried, strict=True):
-        taken.shape = ir.Shape(dims)
+    for state, dims in zip(states, tried, strict=True):
+        state.taken.shape = ir.Shape(dims)
     infer_shapes(model)
 
 
-def _states(model: ir.Model) -> list[tuple[ir.Value, ir.Value, ir.Value]]:
-    """(before the first pass, taken by a pass, given by a pass) for each state of each Loop."""
+def _states(model: ir.Model) -> list[_State]:
+    """All states of all Loops."""
     return [
-        (first, taken, given)
+        _State(first, taken, given, last)
         for node in model.graph.all_nodes()
         if node.op_type == "Loop"
         for body in bodies(node)
-        for (first, _), (taken, given) in zip(body.inputs, body.carried, strict=True)
+        for (first, _), (taken, given), (last, _) in zip(body.inputs, body.carried, body.outputs, strict=False)
         if isinstance(first.type, ir.TensorType)
     ]
 

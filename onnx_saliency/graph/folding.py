@@ -83,6 +83,8 @@ def _evaluate(node: ir.Node, opset: int, max_bytes: int) -> list[np.ndarray] | N
         feeds[value.name] = array
     if _expected_bytes(node, feeds) > max_bytes:
         return None
+    if node.op_type == "Slice" and _begins_before_all(*feeds.values()):
+        return None
     try:
         arrays = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset}).run(None, feeds)
     except Exception:  # no reference implementation, or inputs it cannot take: the node stays, a runtime will tell
@@ -91,6 +93,19 @@ def _evaluate(node: ir.Node, opset: int, max_bytes: int) -> list[np.ndarray] | N
         return None  # a sequence or an optional is no initializer
     arrays = [np.asarray(array) for array in arrays]
     return None if any(array.nbytes > max_bytes for array in arrays) else arrays
+
+
+def _begins_before_all(
+    data: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    axes: np.ndarray | None = None,
+    steps: np.ndarray | None = None,
+) -> bool:
+    """Whether a Slice goes backwards from before the first entry: onnx's reference does not begin at the first then."""
+    along = range(len(starts)) if axes is None else axes
+    lengths = np.array([data.shape[axis] for axis in along])
+    return steps is not None and bool(((steps < 0) & (starts < -lengths)).any())
 
 
 def _expected_bytes(node: ir.Node, feeds: Mapping[str, np.ndarray]) -> float:

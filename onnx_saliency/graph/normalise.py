@@ -19,7 +19,7 @@ from onnx_saliency.graph.control_flow import resolve_control_flow
 from onnx_saliency.graph.folding import constant, fold_constants
 from onnx_saliency.graph.functions import expand_functions
 from onnx_saliency.graph.opset import raise_opset
-from onnx_saliency.graph.padding import resolve_auto_pad
+from onnx_saliency.graph.padding import resolve_auto_pad, resolve_ceil_mode
 from onnx_saliency.graph.precision import widen_half, widen_single
 from onnx_saliency.graph.shapes import infer_shapes
 
@@ -53,6 +53,8 @@ def normalise(
     _remove_dropout(model)
     _remove_identities(model)
     infer_shapes(model)
+    while resolve_ceil_mode(model):
+        infer_shapes(model)
     fold_constants(model)
     infer_shapes(model)  # a folded shape or axes input makes more shapes known
     expand_functions(model, expand)

@@ -1,4 +1,4 @@
-"""auto_pad resolved: convolutions and pools state their pads, so that rules read one form only.
+"""auto_pad resolved, and ceil_mode where it misleads: windows state their pads, so that rules read one form only.
 
 SAME pads so that the output has ceil(H / stride) positions (ONNX operator specification, Conv):
     total = max((ceil(H / s) - 1) s + d (k - 1) + 1 - H, 0)
@@ -11,9 +11,8 @@ import onnx_ir as ir
 
 from onnx_saliency.errors import ModelError
 
-_WINDOWED = frozenset(
-    {"QLinearConv", "QLinearAveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"}
-)
+_POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
+_WINDOWED = _POOLS | {"QLinearConv", "QLinearAveragePool", "Conv", "ConvInteger", "ConvTranspose"}
 
 
 def resolve_auto_pad(model: ir.Model) -> None:
@@ -41,6 +40,52 @@ def resolve_auto_pad(model: ir.Model) -> None:
         )
 
 
+def resolve_ceil_mode(model: ir.Model) -> bool:
+    """Write one pool of ceil_mode, in place, by explicit pads, if its last window would begin in the padding.
+
+    There is no such window (ONNX operator specification, MaxPool), but onnx's shape inference counts it before opset
+    22. What it found behind that pool is forgotten.
+
+    Returns:
+        Whether there was one; then shapes are to be inferred again, and there may be another.
+    """
+    nodes = list(model.graph)
+    for position, node in enumerate(nodes):
+        pads = _pads_for_ceil_mode(node) if node.op_type in _POOLS and "ceil_mode" in node.attributes else None
+        if pads is None:
+            continue
+        del node.attributes["ceil_mode"]
+        node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        for value in (output for later in nodes[position:] for output in later.outputs):
+            value.shape = None
+        return True
+    return False
+
+
+def _pads_for_ceil_mode(node: ir.Node) -> list[int] | None:
+    """Pads with which as many windows fit, where onnx counts one too many along some axis; else None."""
+    x, kernel, strides = node.inputs[0], kernel_shape(node), _strides(node)
+    sizes = list(x.shape)[2:] if x is not None and x.shape is not None else []
+    if not node.attributes.get_int("ceil_mode", 0) or len(sizes) != len(kernel):
+        return None
+    rank = len(kernel)
+    stated = list(node.attributes.get_ints("pads", [0] * 2 * rank))
+    begins, ends, wrong = stated[:rank], stated[rank:], False
+    for axis, (size, extent, stride) in enumerate(zip(sizes, _extents(node), strides, strict=True)):
+        if not isinstance(size, int):
+            return None
+        room = size + begins[axis] + ends[axis] - extent
+        count = -(-room // stride) + 1
+        beyond = (count - 1) * stride >= size + begins[axis]
+        wrong |= beyond
+        if not beyond:
+            ends[axis] += max((count - 1) * stride - room, 0)
+    counted = node.attributes.get_int("count_include_pad", 0)
+    if not wrong or (counted and begins + ends != stated):  # what only ceil_mode reaches is not counted
+        return None
+    return begins + ends
+
+
 def kernel_shape(node: ir.Node) -> list[int]:
     """Return the window of a convolution or pool: the attribute, else the weight's spatial shape."""
     stated = node.attributes.get_ints("kernel_shape", None)
@@ -61,10 +106,15 @@ def _strides(node: ir.Node) -> list[int]:
     return list(node.attributes.get_ints("strides", [1] * _spatial_rank(node)))
 
 
-def _same_pads(node: ir.Node, *, lower: bool) -> list[int] | None:
-    kernel, strides = kernel_shape(node), _strides(node)
+def _extents(node: ir.Node) -> list[int]:
+    """How many entries a window spans along each axis."""
+    kernel = kernel_shape(node)
     dilations = list(node.attributes.get_ints("dilations", [1] * len(kernel)))
-    extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    return [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+
+
+def _same_pads(node: ir.Node, *, lower: bool) -> list[int] | None:
+    kernel, strides, extents = kernel_shape(node), _strides(node), _extents(node)
     if node.op_type == "ConvTranspose":  # output is H s whatever H is: total = d (k - 1) + 1 - s
         extra = list(node.attributes.get_ints("output_padding", [0] * len(kernel)))
         totals = [max(e - s + o, 0) for e, s, o in zip(extents, strides, extra, strict=True)]

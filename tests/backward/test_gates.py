@@ -64,6 +64,28 @@ def test_gradient(body, profile):
     np.testing.assert_allclose(found, slope(ALL[body]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Sigmoid(h) y = Mul(h, s)",
+        "y = If(yes) <then_branch = a () => (a) { a = Exp(h) }, else_branch = b () => (b) { b = Neg(h) }>",
+    ],
+)
+def test_what_comes_before_may_need_the_shape(body):
+    """A gradient that is found by its value, and not by its place, has the shape of the value too."""
+    normal = "h = BatchNormalization(x, g, b, m, v) "
+    model = parse(
+        "(float[2,3,4] x, bool yes, float[3] g, float[3] b, float[3] m, float[3] v) => (float[2,3,4] y)", normal + body
+    )
+    differentiated, _ = differentiate(model, ["x"], np.float32)
+    ones = np.ones(3, np.float32)
+    feeds = {"x": X, "v0": np.ones_like(X), "yes": np.array(True), "g": ones, "b": 0 * ones, "m": 0 * ones, "v": ones}
+    found = run(
+        differentiated, {name: feeds[name] for name in feeds if name in {i.name for i in differentiated.graph.input}}
+    )
+    np.testing.assert_allclose(found["d_x"], slope(silu if "Mul" in body else np.exp), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("body", ONE_FORMULA)
 def test_nothing_between_is_read(body):
     """What the backward pass reads a runtime has to compute apart."""

@@ -45,7 +45,8 @@ OTHERS = [
     lp_pool(distinct(2, 3, 4, 4), kernel_shape=[2, 2], named="defaults"),
     lp_pool(distinct(2, 2, 7), kernel_shape=[3], strides=[2], pads=[1, 0], p=4),
     lp_pool(distinct(1, 2, 4, 3, 4), kernel_shape=[2, 3, 2], strides=[1, 1, 2], p=3),
-    lp_pool(distinct(1, 1, 4, 3, 4), 22, kernel_shape=[2] * 3, strides=[2, 1, 2], pads=[0, 1, 1, 1, 0, 1], ceil_mode=1),
+    lp_pool(distinct(1, 1, 6, 7), kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1),
+    lp_pool(distinct(1, 1, 4, 3, 4), kernel_shape=[2] * 3, strides=[2, 1, 2], pads=[0, 1, 1, 1, 0, 1], ceil_mode=1),
     lp_pool(distinct(1, 1, 3, 3), kernel_shape=[2, 2], p=7),
     *(lp_pool(HALF_ZERO, kernel_shape=[2, 2], strides=[2, 2], p=p, named="zeros", gradient=at_half_zero(p))
       for p in (1, 2, 3)),

@@ -246,6 +246,11 @@ REFUSED = [
             {"keep_aspect_ratio_policy": "not_larger", "axes": [2, 3]}),
         "keep_aspect_ratio_policy",
     ),
+    (
+        Row("Resize", [normal(1, 1, 4, 4), normal(8), None, np.array([1, 1, 6, 9])],
+            {"coordinate_transformation_mode": "tf_crop_and_resize"}, wrt=[0, 1]),
+        "its region or its scales are computed",
+    ),
 ]  # fmt: skip
 
 

@@ -112,6 +112,20 @@ def test_the_gradient_is_that_of_a_double_model():
     close(logits, run(small(), {"image": x})[0], 1e-6)
 
 
+def test_an_image_with_channels_last():
+    """The runtime's optimiser moves the Transpose behind the pads, which it takes for those of all axes."""
+    body = (
+        "t = Transpose<perm = [0, 3, 1, 2]>(image) u = Conv<pads = [1, 1, 1, 1]>(t, k) "
+        + CONV.replace("image", "u")
+        + HEAD
+    )
+    weights = {"k": (3, 3, 3, 3), **CONV_WEIGHTS, **HEAD_WEIGHTS}
+    model = graph(body, inputs="float[N,8,8,3] image", **weights)
+    x = {"image": np.moveaxis(images(), 1, -1)}
+    single, double = (run(xs.export(model, precision=each), x, ["input_gradient"])[0] for each in ("single", "double"))
+    close(double, single, 1e-5)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_methods(method):
     """Each gives in double precision what it gives in single precision, but for rounding, in the same types."""
@@ -123,6 +137,19 @@ def test_methods(method):
     close(actual.saliency, expected.saliency, 1e-4)
     close(actual.logits, expected.logits, 1e-5)
     close(actual.score, expected.score, 1e-5)
+
+
+@pytest.mark.parametrize("pool", ["AveragePool<kernel_shape = [2, 2]>(k)", "LRN<size = 3>(k)"])
+def test_in_the_body_of_a_loop(pool):
+    """Of what a loop computes, in many passes, no shape is inferred."""
+    body = CONV.replace("c = Conv", "k = Conv").replace("s = Sigmoid(c)", f"c = {pool} s = Sigmoid(c)") + HEAD
+    model = graph(body, **{**CONV_WEIGHTS, **HEAD_WEIGHTS})
+    method = xs.IntegratedGradients(steps=4)
+    x = {"image": images()}
+    single, double = (
+        run(xs.export(model, method=method, precision=each), x, ["saliency"])[0] for each in ("single", "double")
+    )
+    close(double, single, 1e-4)
 
 
 def test_half_precision_models():

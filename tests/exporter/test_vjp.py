@@ -405,6 +405,29 @@ def test_all_open_dimensions_by_one_name():
     assert xs.vjp(model, outputs=["y"], inputs=["x"])
 
 
+def test_sizes_that_would_fill_the_memory_are_not_tried():
+    assert xs.vjp(
+        graph("y = Sin(x)", inputs="float[a,b,c,d,e] x", outputs="float[a,b,c,d,e] y"), outputs=["y"], inputs="x"
+    )
+
+
+def test_an_operand_of_length_1_is_not_stretched_by_gemm():
+    """Its gradient has its own shape, which strict inference agrees with."""
+    model = graph("y = Gemm(x, w)", inputs="float[4,1] x", outputs="float[4,3] y", w=(1, 3))
+    onnx.checker.check_model(xs.vjp(model, outputs="y", inputs="x"), full_check=True)
+
+
+def test_what_a_loop_of_open_length_gives_has_the_shape_of_what_it_takes():
+    body = """yes = Constant<value = bool {1}>()
+        a = Loop(t, yes, x) <body = b (int64 i, bool c, float[3] s) => (bool d, float[3] u)
+                             { d = Identity(c) u = Sin(s) }>
+        y = ReduceSumSquare<keepdims = 0>(a)"""
+    made = xs.vjp(graph(body, inputs="float[3] x, int64 t", outputs="float y"), outputs="y", inputs="x")
+    x = array(3)
+    (dx,) = run(made, {"x": x, "t": np.array(2)}, ["grad_x"])
+    close(dx, 2 * np.sin(np.sin(x)) * np.cos(np.sin(x)) * np.cos(x))
+
+
 def test_sizes_of_one_name_and_small_indices():
     body = "g = Gather(x, edges) p = MatMul(adjacency, x) s = ReduceSum<keepdims = 0>(g) y = Mul(p, s)"
     inputs = "float[N,4] x, float[N,N] adjacency, int64[E] edges"

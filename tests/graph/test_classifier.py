@@ -155,6 +155,16 @@ def test_reshapes_around_the_activation(body, score):
     assert (found.score.name, found.classes) == (score, 5)
 
 
+@pytest.mark.parametrize("activation", ["Softmax", "Sigmoid"])
+@pytest.mark.parametrize("opset", [11, 18])
+def test_an_activation_over_rows_that_are_not_images(activation, opset):
+    """Five rows of two numbers per image: no score [batch, classes] lies before the activation."""
+    body = f" both = Concat<axis = 1>(logits, logits) r = Reshape(both, rows) t = {activation}(r) y = Reshape(t, back)"
+    shapes = {"rows": np.array([-1, 2]), "back": np.array([-1, 10])}
+    found = find(small(body, outputs="float[N,10] y", opset=opset, **shapes))
+    assert (found.score.name, found.activation, found.classes) == ("y", None, 10)
+
+
 SPATIAL = CONV.replace("f = Flatten(p)", "") + "logits = Conv(p, v, a)"
 SPATIAL_WEIGHTS = {**ALL, "v": (5, 4, 1, 1)}
 

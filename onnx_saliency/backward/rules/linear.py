@@ -141,7 +141,7 @@ def _mirror(w: Tensor, window: Window) -> Tensor:
 # --- matrix products ---------------------------------------------------------------------------
 
 
-@rule("Gemm", broadcasts=True)
+@rule("Gemm")
 def gemm(n: Call, dy: Tensor) -> Gradients:
     """y = α A B + β C: dA = α dy Bᵀ, dB = α Aᵀ dy, dC = β dy"""
     a, b, alpha = n.input(0), n.input(1), n["alpha"]
@@ -150,7 +150,8 @@ def gemm(n: Call, dy: Tensor) -> Gradients:
     if not (n.needs(1) or n.needs(2)):
         return da
     db = op.Gemm(dy, a, alpha=alpha, transA=1, transB=ta) if tb else op.Gemm(a, dy, alpha=alpha, transA=1 - ta)
-    return da, db, dy * n["beta"]
+    dc = unbroadcast(dy * n["beta"], n.input(2), n.y.dims) if n.needs(2) else None
+    return da, db, dc
 
 
 @rule("MatMul")

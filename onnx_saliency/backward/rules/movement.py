@@ -21,6 +21,20 @@ def reshape_like(dy: Tensor, x: Tensor) -> Tensor:
     return op.Reshape(dy, x.shape)
 
 
+def padded(x: Tensor, pads: Tensor | list[int], axes: Tensor | list[int], rank: int) -> Tensor:
+    """Zeros around x along `axes`: all begins, then all ends, less than 0 where something is cut off
+
+    All axes are written, as onnxruntime takes `pads` for those of all axes when it moves a Transpose behind a Pad.
+    """
+    pads, axes = (x.tape.constant(np.array(each)) if isinstance(each, list) else each for each in (pads, axes))
+    everywhere = np.zeros(2 * rank, np.int64)
+    if pads.array is not None and axes.array is not None:  # so that shape inference can read them
+        everywhere[np.concatenate([axes.array % rank, axes.array % rank + rank])] = pads.array
+        return op.Pad(x, everywhere)
+    places = op.Mod(axes + np.array(rank), np.array(rank))
+    return op.Pad(x, op.ScatterElements(everywhere, op.Concat(places, places + rank, axis=0), pads, axis=0))
+
+
 def crop(dy: Tensor, begins: Sequence[int], x: Tensor, axes: Sequence[int]) -> Tensor:
     """Cut `dy`, from `begins` on, to the lengths that `x` has along `axes`."""
     lengths = op.Gather(x.shape, list(axes))
@@ -172,14 +186,28 @@ def _pads(rank: int, axis: int, before: int, after: int) -> list[int]:
 
 @rule("Pad")
 def pad(n: Call, dy: Tensor) -> Gradients:
-    """dx = dy without the border; a border copied from x (reflect, edge, wrap) is added back to its source"""
+    """dx = dy without the border; a border copied from x (reflect, edge, wrap) is added back to its source
+
+    Of a constant border dy adds up to the gradient of its value.
+    """
     if n["mode"] != "constant":
         return scatter_back(n, dy)
+    dx = _unpadded(n, dy)
+    if not n.needs(_FILL):
+        return dx
+    border = op.ReduceSum(dy, keepdims=0) - op.ReduceSum(dx, keepdims=0)
+    return dx, None, op.Reshape(border, n.input(_FILL).shape)
+
+
+_FILL = 2  # the input of Pad that a constant border is filled with
+
+
+def _unpadded(n: Call, dy: Tensor) -> Tensor:
     pads = n.input(1)
     amounts, rank = pads.array, n.x.rank
     axes = n.optional(3) or n.tape.constant(np.arange(rank))
     if amounts is None or amounts.min() < 0:  # a negative pad cut; the opposite amount restores zeros
-        return op.Pad(dy, -pads, None, n.optional(3))
+        return padded(dy, -pads, axes, rank)
     starts = amounts[: len(amounts) // 2]
     return op.Slice(dy, starts, op.Gather(n.x.shape, axes) + starts, axes)
 

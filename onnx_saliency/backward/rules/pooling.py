@@ -44,11 +44,12 @@ def average_pool(n: Call, dy: Tensor) -> Gradients:
 def pooled_identity(n: Call, i: int, dtype: ir.DataType) -> Tensor:
     """Aᵀ [L, L'] of an AveragePool along spatial axis `i`: what it makes of an identity matrix."""
     window = {name: [n[name][i], 1] for name in ("kernel_shape", "strides", "dilations") if n[name]}
-    pads = n["pads"] or [0] * 2 * (n.x.rank - 2)
+    rank = len(n["kernel_shape"])  # of the positions; no shape is inferred of what stands in a loop's body
+    pads = n["pads"] or [0] * 2 * rank
     modes = {name: n[name] for name in ("ceil_mode", "count_include_pad") if n[name]}
     identity = identity_along(n.x, i + 2, dtype)
     columns = op.Unsqueeze(identity, [0, 3])  # [1, L, L, 1]: L pictures of one column
-    pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[n.x.rank - 2 + i], 0], **window, **modes)
+    pooled = op.AveragePool(columns, pads=[pads[i], 0, pads[rank + i], 0], **window, **modes)
     return op.Squeeze(pooled, [0, 3])
 
 

@@ -20,6 +20,8 @@ def resize(n: Call, dy: Tensor) -> Gradients:
     """y = A_h x A_wᵀ: dx = A_hᵀ dy A_w"""
     if n.has(_SIZES) and n["keep_aspect_ratio_policy"] not in (None, "stretch"):
         raise NotDifferentiableError("its scale follows from keep_aspect_ratio_policy; export it with sizes")
+    if n.needs(_ROI) or n.needs(_SCALES):
+        raise NotDifferentiableError("its region or its scales are computed from what is differentiated")
     rank = n.x.rank
     resized = [axis % rank for axis in n["axes"]] if n["axes"] else list(range(rank))
     for axis in resized:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_saliency.backward.registry import Call, Gradients, rule
-from onnx_saliency.backward.rules.movement import reshape_like
+from onnx_saliency.backward.rules.movement import padded, reshape_like
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
 
 _FIRST_WITH_AXIS_INPUT = 20  # before, the axis was an attribute
@@ -119,5 +119,5 @@ def _parts_of(dx: Tensor, x: Tensor) -> Tensor:
 def _to_length(dx: Tensor, x: Tensor, axis: Tensor) -> Tensor:
     """Cut or pad `dx` to the length of `x` along `axis`."""
     length = op.Gather(op.Shape(x), axis)
-    longer = op.Pad(dx, op.Concat([0], length, axis=0), None, axis)
+    longer = padded(dx, op.Concat([0], length, axis=0), axis, x.rank)
     return op.Slice(longer, [0], length, axis)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.backward.rules.movement import padded
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.loop import repeat
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene, resize
@@ -61,7 +62,7 @@ class TenCrop(Method):
             saliency = op.ReduceMax(op.Abs(gradient), [channels], keepdims=1)
             seen = op.Expand(np.ones(1, inner.dtype.numpy()), op.Shape(saliency))
             around = op.Concat(start, Tensor(inner, room.value) - start, axis=0)
-            laid = [op.Pad(values, around, None, axes) for values in (gradient, saliency, seen)]
+            laid = [padded(values, around, list(axes), rank=4) for values in (gradient, saliency, seen)]
             return [total + values for total, values in zip(sums, laid, strict=True)], []
 
         zeros = big * 0.0
