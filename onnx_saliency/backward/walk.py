@@ -96,7 +96,7 @@ def check_rules(path: Path, policy: Policy = GRADIENT) -> None:
     missing = [node for node in nodes_on(path) if _rule(node, policy) is None]
     if missing:
         raise UnsupportedOperatorError(
-            f"{len(missing)} node(s) between input and score have no backward rule:\n"
+            f"{len(missing)} node(s) between input and output have no backward rule:\n"
             + "\n".join(f"  {describe(node)}{_reason(node)}" for node in missing)
             + "\nExport the model with other operators, or ask for the rule by its name."
         )
@@ -151,7 +151,7 @@ def backward(
     tape.scope = ""
     if refused:
         raise UnsupportedOperatorError(
-            f"{len(refused)} node(s) between input and score cannot be differentiated:\n" + "\n".join(refused)
+            f"{len(refused)} node(s) between input and output cannot be differentiated:\n" + "\n".join(refused)
         )
     return [_settle(grads, value) for value in wrt]
 

@@ -55,6 +55,8 @@ BATCH = [
         definition=batch_norm(0.5)),
     Row("BatchNormalization", [normal(2, 3, 2), normal(3), normal(3), normal(3), positive(3)], fed=[1, 2, 3, 4],
         named="open statistics", definition=batch_norm()),
+    *(Row("BatchNormalization", [normal(*x), normal(3), normal(3), normal(3), positive(3)], {"epsilon": 0.1}, wrt=w,
+          definition=batch_norm(0.1)) for x in [(2, 3), (2, 3, 2, 2)] for w in ([0, 1, 2, 3, 4], [3], [4])),
 ]  # fmt: skip
 INSTANCE = [
     *(Row("InstanceNormalization", [normal(*x), normal(3), normal(3)], {"epsilon": e}, wrt=w,
@@ -69,6 +71,9 @@ LAYER = [
             {"axis": axis, "epsilon": 1e-2}, definition=layer_norm(axis, 1e-2))
         for axis in (-1, 0, 1, 2, -2)
     ),
+    Row("LayerNormalization", [normal(2, 3, 4), normal(4), normal(4)], wrt=[0, 1, 2], definition=layer_norm()),
+    Row("LayerNormalization", [normal(2, 3, 4), normal(3, 1), normal(1)], {"axis": 1}, wrt=[1, 2],
+        definition=layer_norm(1), named="stretched"),
     Row("LayerNormalization", [normal(2, 5), normal(5)], definition=layer_norm(), named="default axis, no bias"),
     Row("LayerNormalization", [normal(2, 3, 4), normal(3, 1), normal(4)], {"axis": 1}, definition=layer_norm(1),
         named="scale and bias stretched"),

@@ -344,10 +344,10 @@ def test_gradient(row, variant):
 # --- what is refused ---------------------------------------------------------------------------
 
 REFUSED = {
-    "regions depend on the image": (
+    "regions are not fixed": (
         "(float[1, 1, 4, 4] p, float[1, 4] x, int64[1] b) => (float[] y)", "y = RoiAlign(p, x, b)"
     ),
-    "weight depends on the image": (
+    "weight is not fixed": (
         "(float[1, 1, 3, 3] p, float[1, 1, 2, 2] x, float[1, 8, 2, 2] o) => (float[] y)", "y = DeformConv(p, x, o)"
     ),
 }  # fmt: skip

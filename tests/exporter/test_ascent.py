@@ -702,6 +702,12 @@ def test_a_score_that_does_not_depend_on_the_image():
         build(net("float", " z = Sign(logits)", "[N,5] z"), STILL)
 
 
+def test_an_image_of_integers():
+    model = net("float", before="image = Cast<to = 1>(bytes)", inputs="uint8[N,3,H,W] bytes")
+    with pytest.raises(ModelError, match=r"'bytes' holds uint8.*need an input of floats"):
+        build(model, STILL)
+
+
 def test_an_unknown_layer():
     with pytest.raises(LayerError, match="relu7"):
         build(net(), STILL, score=xs.Channel("relu7"))

@@ -1,4 +1,4 @@
-"""The backward rules, one file a family. Importing a file registers its rules."""
+"""The backward rules, one file a family. Importing them registers all rules."""
 
 from onnx_saliency.backward.rules import (
     activation,
@@ -10,7 +10,6 @@ from onnx_saliency.backward.rules import (
     indexing,
     linear,
     loss,
-    lp_pooling,
     movement,
     normalisation,
     pooling,
@@ -34,7 +33,6 @@ __all__ = [
     "indexing",
     "linear",
     "loss",
-    "lp_pooling",
     "movement",
     "normalisation",
     "pooling",

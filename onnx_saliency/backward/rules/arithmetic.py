@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from onnx_saliency.backward.lowering import factor
-from onnx_saliency.backward.registry import Call, Gradients, rule, zero
+from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.gates import gated
 from onnx_saliency.backward.tensor import Tensor, op
 
@@ -126,19 +126,17 @@ def extremum(n: Call, dy: Tensor) -> Gradients:
     return [share * weight for weight in weights]
 
 
+@rule("Mod", broadcasts=True)
+def mod(n: Call, dy: Tensor) -> Gradients:
+    """y = a − q b, q the quotient a / b cut (fmod) or rounded down: da = dy, db = −dy q = dy (y − a) / b"""
+    return dy, dy * (n.y - n.input(0)) / n.input(1) if n.needs(1) else None
+
+
 @rule("Where", broadcasts=True)
 def where(n: Call, dy: Tensor) -> Gradients:
     """y = a where c, else b: da = dy where c, db = dy where not"""
     c = n.input(0)
     return None, op.Where(c, dy, 0.0), op.Where(c, 0.0, dy)
-
-
-# --- piecewise constant ------------------------------------------------------------------------
-
-zero("Sign", "Floor", "Ceil", "Round")
-zero("Shape", "Size", "ArgMax", "ArgMin", "Hardmax", "NonZero", "IsNaN", "IsInf")
-zero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor")
-zero("ConstantOfShape", "EyeLike")
 
 
 # --- floats out of indices ---------------------------------------------------------------------

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from onnx_saliency.backward.registry import expanded
 
-expanded("Attention", "RotaryEmbedding")
+expanded("Attention", "RotaryEmbedding", "LinearAttention", "CausalConvWithState")

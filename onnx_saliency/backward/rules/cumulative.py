@@ -1,11 +1,9 @@
-"""Running sums, products and states along an axis, triangles, remainders."""
+"""Running sums and products along an axis."""
 
 from __future__ import annotations
 
-from onnx_saliency.backward.registry import Call, Gradients, expanded, rule
+from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.tensor import Tensor, op
-
-# --- running sums and products -----------------------------------------------------------------
 
 
 def _sum_of_later(n: Call, v: Tensor) -> Tensor:
@@ -32,23 +30,3 @@ def cum_prod(n: Call, dy: Tensor) -> Gradients:
     z = op.CumProd(x, n.input(1), exclusive=n["exclusive"], reverse=n["reverse"])
     before = _sum_of_later(n, dy * n.y) / op.Where(is_zero, 1.0, n.x)
     return op.Where(zeros.equals(0), before, op.Where(first, _sum_of_later(n, dy * z), 0.0))
-
-
-# --- parts -------------------------------------------------------------------------------------
-
-
-@rule("Trilu")
-def trilu(n: Call, dy: Tensor) -> Gradients:
-    """dx = dy in the same triangle, zeros outside"""
-    return op.Trilu(dy, n.optional(1), upper=n["upper"])
-
-
-@rule("Mod", broadcasts=True)
-def mod(n: Call, dy: Tensor) -> Gradients:
-    """y = a − q b, q the quotient a / b cut (fmod) or rounded down: da = dy, db = −dy q = dy (y − a) / b"""
-    return dy, dy * (n.y - n.input(0)) / n.input(1) if n.needs(1) else None
-
-
-# --- defined by other operators ----------------------------------------------------------------
-
-expanded("LinearAttention", "CausalConvWithState")

@@ -1,6 +1,6 @@
 """x · g(x) as exporters write it out, SiLU and GELU: one formula for the whole.
 
-The product rule would go back to x on two ways, and read what lies between, which keeps a runtime from making one
+The product rule would go back to x along two paths, and read what lies between, which keeps a runtime from making one
 kernel of it.
 """
 
@@ -22,7 +22,7 @@ def gated(n: Call, dy: Tensor) -> dict[ir.Value, Tensor] | None:
 
     Asked for one value's gradient only: another may lie inside.
     """
-    if len(n.wrt) != 1:
+    if n.node.op_type != "Mul" or len(n.wrt) != 1:  # not QLinearMul, whose numbers are codes
         return None
     for x, gate in _operands(n.node):
         if _makes(gate, "Sigmoid") and _input(gate) is x and x in n.reached:
@@ -40,14 +40,12 @@ def gated(n: Call, dy: Tensor) -> dict[ir.Value, Tensor] | None:
 def _products(node: ir.Node) -> Iterator[tuple[ir.Value, ir.Value, float]]:
     """All x, g, f for which `node` makes f · x · g: itself a product, or a number times one."""
     for one, other in _operands(node):
-        x, factor, shift = _affine(one)
-        if shift == 0:
-            yield x, other, factor
-        product, factor, shift = _affine(one)
-        number = _number(other)
-        if number is not None and shift == 0 and _makes(product, "Mul"):
-            inner = product.producer()
-            assert inner is not None
+        u, factor, shift = _affine(one)
+        if shift:
+            continue
+        yield u, other, factor
+        number, inner = _number(other), u.producer()
+        if number is not None and inner is not None and _makes(u, "Mul"):
             yield from ((x, gate, number * factor * f) for x, gate, f in _products(inner))
 
 

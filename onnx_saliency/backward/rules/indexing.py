@@ -138,9 +138,3 @@ def center_crop_pad(n: Call, dy: Tensor) -> Gradients:
     axes = n["axes"]
     shape = n.x.shape if axes is None else op.Gather(n.x.shape, list(axes))
     return op.CenterCropPad(dy, shape, axes=axes), None
-
-
-@rule("CastLike")
-def cast_like(n: Call, dy: Tensor) -> Gradients:
-    """dx = dy; rules compute in one floating type"""
-    return dy, None

@@ -56,7 +56,7 @@ class Window:
 
 def _weight_is_fixed(n: Call) -> None:
     if n.needs(1):
-        raise NotDifferentiableError("its weight depends on the image; only fixed weights are served")
+        raise NotDifferentiableError("its weight is not fixed, and gradients by weights are not supported")
 
 
 def _conv_input_gradient(n: Call, dy: Tensor) -> Tensor:

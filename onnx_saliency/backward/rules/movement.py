@@ -69,6 +69,12 @@ def identity(n: Call, dy: Tensor) -> Gradients:
     return dy
 
 
+@rule("CastLike")
+def cast_like(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy; rules compute in one floating type"""
+    return dy, None
+
+
 @rule("Dropout")
 def dropout(n: Call, dy: Tensor) -> Gradients:
     """dx = dy, in inference"""
@@ -233,3 +239,9 @@ def tile(n: Call, dy: Tensor) -> Gradients:
     rank = n.x.rank
     pairs = op.Concat(op.Unsqueeze(n.input(1), [1]), op.Unsqueeze(n.x.shape, [1]), axis=1)
     return op.ReduceSum(op.Reshape(dy, op.Reshape(pairs, [-1])), list(range(0, 2 * rank, 2)), keepdims=0)
+
+
+@rule("Trilu")
+def trilu(n: Call, dy: Tensor) -> Gradients:
+    """dx = dy in the same triangle, zeros outside"""
+    return op.Trilu(dy, n.optional(1), upper=n["upper"])

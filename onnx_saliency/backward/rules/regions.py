@@ -32,7 +32,7 @@ class _Cells:
 def roi_align(n: Call, dy: Tensor) -> Gradients:
     """y[r] = A_h x[b(r)] A_wᵀ with mean weights, so dx[i] = Σ A_hᵀ dy[r] A_w over b(r) = i; or at the arg-max"""
     if n.needs(1):
-        raise NotDifferentiableError("its regions depend on the image; only the gradient of the picture is served")
+        raise NotDifferentiableError("its regions are not fixed, and gradients by regions are not supported")
     images = n.input(2)
     down, right = (_samples(n, axis, n[f"output_{side}"]) for axis, side in ((0, "height"), (1, "width")))
     if n["mode"] == "max":

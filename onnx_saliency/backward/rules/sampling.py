@@ -217,7 +217,7 @@ def affine_grid(n: Call, dy: Tensor) -> Gradients:
 def deform_conv(n: Call, dy: Tensor) -> Gradients:
     """y = w · (mask ∘ samples of x at the kernel's points + offset): samples in columns [N G, C/G, points]"""
     if n.needs(1):
-        raise NotDifferentiableError("its weight depends on the image; only fixed weights are served")
+        raise NotDifferentiableError("its weight is not fixed, and gradients by weights are not supported")
     window, groups = Window(n), n["offset_group"]
     count = int(np.prod(window.kernel))
     grouped = op.Concat([-1], op.Div(op.Shape(n.x, start=1, end=2), [groups]), op.Shape(n.x, start=2), axis=0)

@@ -57,7 +57,7 @@ def _weights(n: Call, dy: Tensor, axis: Tensor, length: Tensor) -> Tensor:
 def stft(n: Call, dy: Tensor) -> Gradients:
     """y[f] = F(w ∘ x[f s : f s + n]): dx adds up w ∘ Fᴴ dy[f] at f s"""
     if n.needs(2):
-        raise NotDifferentiableError("its window depends on the image; only a fixed window is served")
+        raise NotDifferentiableError("its window is not fixed, and gradients by windows are not supported")
     x = n.x if n.x.rank == 3 else op.Unsqueeze(n.x, [2])  # onnxruntime takes a real signal without its last axis too
     window = n.optional(2)
     if window is not None:

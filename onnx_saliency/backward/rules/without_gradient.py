@@ -1,14 +1,14 @@
-"""Operators that pass nothing on, each by its reason, and those that cannot be asked.
-
-Some more are declared beside their relatives: Sign or Shape with the arithmetic.
-"""
+"""Operators that pass nothing on, each by its reason, and those that are refused."""
 
 from __future__ import annotations
 
 from onnx_saliency.backward.registry import refused, zero
 
-# --- bits and whole numbers --------------------------------------------------------------------
+# --- piecewise constant ------------------------------------------------------------------------
 
+zero("Sign", "Floor", "Ceil", "Round", "Hardmax")
+zero("ArgMax", "ArgMin", "NonZero", "IsNaN", "IsInf")
+zero("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor")
 zero("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
 
 # --- text, and pictures as files ---------------------------------------------------------------
@@ -16,13 +16,13 @@ zero("BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
 zero("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer")
 zero("ImageDecoder")
 
-# --- choices: the selected positions are whole numbers -----------------------------------------
+# --- choices: the selected positions are integers -----------------------------------------
 
 zero("NonMaxSuppression")
 
 # --- sources: they read no more than lengths or a shape ----------------------------------------
 
-zero("Constant")
+zero("Constant", "Shape", "Size", "ConstantOfShape", "EyeLike")
 zero("BlackmanWindow", "HammingWindow", "HannWindow")
 zero("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 

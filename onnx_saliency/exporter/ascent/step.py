@@ -71,9 +71,14 @@ def build_step(
     Raises:
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
         LayerError: a layer that the model does not have.
-        ModelError: the score does not depend on the image.
+        ModelError: the score does not depend on the image, or that holds integers.
     """
     model, graph, image = classifier.model, classifier.model.graph, classifier.image
+    if image.dtype is not None and not image.dtype.is_floating_point():
+        raise ModelError(
+            f"The image input {image.name!r} holds {image.dtype.name.lower()}, and steps are smaller than 1: class "
+            "models need an input of floats. Export the model from behind its cast to float."
+        )
     count = classifier.batch or "K"
     channels = len(range_.mean)
     dtype, width = compute_type(image), count_scores(score, classifier)
@@ -90,7 +95,7 @@ def build_step(
     j = write_image(p, recipe, range_.reverse)
     j.value.shape = parameters.shape
     view = write_view(j, recipe, t, Tensor(tape, key), seed, graph.opset_imports[""])
-    seen, shown = (_as_input(write_input(each, recipe, range_), classifier, size) for each in (view, j))
+    seen, shown = (_in_layout(write_input(each, recipe, range_), classifier, size) for each in (view, j))
     image.replace_all_uses_with(seen.value)
     penalty = _penalty(j, recipe)
     move_into(graph, tape, first=True)
@@ -223,7 +228,7 @@ def _likeness(values: Tensor, layer: Layer) -> Tensor:
     return likeness
 
 
-def _as_input(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> Tensor:
+def _in_layout(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> Tensor:
     """[K, C, H, W] in the layout and type of the network's input."""
     like = classifier.image
     if classifier.channel_axis == 3:
