@@ -22,7 +22,7 @@ from onnx_saliency.backward.tensor import PROFILES, Profile, Tensor, op
 
 Limit = Tensor | float | None
 
-STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; a step between zero and that is nobody's
+STEEP = 2.0**100  # makes 1 or more of what is above 1e-30, exactly; no activation lies between zero and that
 BLOCK = 16  # channels; the blocked layout of onnxruntime's CPU kernels holds 8 or 16 of them together
 _BLOCKED = frozenset({"Conv", "BatchNormalization", "Relu", "Clip", "Add", "Sum", "Mul", "Concat"})
 _SPATIAL = [2, 3]  # axes
@@ -184,7 +184,7 @@ def stretched(t: Tensor, x: Tensor, axes: list[int] | Tensor | None) -> Tensor:
 
 
 def factor(t: Tensor, dy: Tensor) -> Tensor:
-    """t, as what dy is multiplied with; cpu, one number a channel: stretched, for the same reason"""
+    """t, as what dy is multiplied with; cpu, one number per channel: stretched, for the same reason"""
     if for_cpu(t) and _lengths(dy) and t.dims == (*(dy.dims or ())[:1], _channels_in_blocks(dy), 1, 1):
         return stretched(t, dy, _SPATIAL)
     return t
@@ -204,9 +204,10 @@ def summed(dx: Tensor, axes: list[int]) -> Tensor:
 def parted(dy: Tensor, parts: list[Tensor], axis: int) -> list[Tensor] | None:
     """dy cut along an axis into the gradients of `parts`
 
-    cpu, where a convolution made dy: a convolution a part, with its part of the weights, as many operations; nothing
-    leaves the blocked layout for Split and comes back to it. 5 % of SqueezeNet. cuda, unequal parts: slices, since
-    their sizes and addresses are copied to the device for Split, 270 kB a run of DenseNet-121. Elsewhere None: Split.
+    cpu, where a convolution made dy: a convolution per part, with its part of the weights, as many operations in all;
+    nothing leaves the blocked layout for Split and comes back to it. 5 % of SqueezeNet. cuda, unequal parts: slices,
+    since their sizes and addresses are copied to the device for Split, 270 kB per run of DenseNet-121. Elsewhere None:
+    Split.
     """
     if dy.tape.profile == "cuda":
         return _sliced(dy, [None if part.dims is None else part.dims[axis] for part in parts], axis)

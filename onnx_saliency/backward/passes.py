@@ -13,7 +13,7 @@ from onnx_saliency.graph.bodies import Axes, Body, scan_axes
 
 
 def keeps_shape(body: Body, value: ir.Value) -> bool:
-    """Whether what a pass takes as `value` surely has one shape in all passes; the number of the pass has."""
+    """Whether `value` certainly has the same shape in every pass; the number of the pass always has."""
     outside = {inside: given for given, inside in body.inputs}
     for taken, given in body.carried:
         if taken is value:

@@ -40,21 +40,21 @@ def relu(n: Call, dy: Tensor) -> Tensor:
 
 
 def _deconvnet(gradient: Rule) -> Rule:
-    def rule(n: Call, dy: Tensor) -> Gradients:
+    def changed(n: Call, dy: Tensor) -> Gradients:
         passed: Tensor = op.Relu(dy)
         if n.op_type in RECTIFIERS | {"Clip", "Max"}:
             return [passed if needed else None for needed in n.needed]  # Max(0, x) has it second
         n.holds_back = False  # a quantiser, or an operator that ends in one: its rule, without its mask
         return gradient(n, passed)
 
-    return rule
+    return changed
 
 
 def _guided(gradient: Rule) -> Rule:
-    def rule(n: Call, dy: Tensor) -> Gradients:
+    def changed(n: Call, dy: Tensor) -> Gradients:
         return gradient(n, op.Relu(dy))
 
-    return rule
+    return changed
 
 
 def leaky(share: float) -> Callable[[Rule], Rule]:
@@ -65,7 +65,7 @@ def leaky(share: float) -> Callable[[Rule], Rule]:
     """
 
     def at_rectifier(gradient: Rule) -> Rule:
-        def rule(n: Call, dy: Tensor) -> Gradients:
+        def changed(n: Call, dy: Tensor) -> Gradients:
             if float_operator(n.node)[0] in _SLOPED:
                 return gradient(n, dy)
             passed = dy * share
@@ -74,7 +74,7 @@ def leaky(share: float) -> Callable[[Rule], Rule]:
             each = found if isinstance(found, Sequence) else [found]
             return [None if dx is None else dx + passed for dx in each]
 
-        return rule
+        return changed
 
     return at_rectifier
 
@@ -106,7 +106,8 @@ def swallowed_relu(node: ir.Node) -> bool:
         return False
     zero_point = form(node).zero_point
     before = node.inputs[0].producer() if node.inputs[0] is not None else None
-    ends = form(node).op if node.op_type != "QuantizeLinear" else before.op_type if before is not None else ""
+    behind = before.op_type if before is not None else ""
+    ends = behind if node.op_type == "QuantizeLinear" else form(node).op
     lowest = _lowest_code(node.outputs[0])
     return ends in _SIGNED and zero_point is not None and _is(node, zero_point, lowest, absent=lowest == 0)
 
@@ -126,4 +127,6 @@ def _is(node: ir.Node, index: int, wanted: float, *, absent: bool = False) -> bo
 
 
 def _lowest_code(value: ir.Value) -> int:
-    return 0 if value.dtype is None else -(1 << value.dtype.bitwidth - 1) if value.dtype.is_signed() else 0
+    if value.dtype is None or not value.dtype.is_signed():
+        return 0
+    return -(1 << value.dtype.bitwidth - 1)

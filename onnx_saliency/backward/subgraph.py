@@ -20,7 +20,7 @@ class Copy:
     """A copy of a subgraph of `n`, with a tape for what is written behind it and one for what comes before.
 
     Raises:
-        NotDifferentiableError: run again, it would not give what it gave.
+        NotDifferentiableError: it contains random operators, so a second run would give other values.
     """
 
     def __init__(self, n: Call, graph: ir.Graph, name: str) -> None:

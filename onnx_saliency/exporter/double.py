@@ -152,7 +152,7 @@ def _biased(n: Call, y: Tensor, rank: int) -> Tensor:
 
 
 def _average_pool(n: Call) -> Tensor:
-    """y = A_h x A_wᵀ, one matrix an axis, as in the pool's rule.
+    """y = A_h x A_wᵀ, one matrix per axis, as in the pool's rule.
 
     The runtime has them in float32, where entries are 1 / divisor with an error; the divisor is a whole number.
     """

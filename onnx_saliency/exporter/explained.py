@@ -64,11 +64,11 @@ class Options:
         method: what carries the score back.
         score: "logit" differentiates the score before the final activation, "probability" behind it; or a `Neuron`,
             a `Channel` of a layer, or `Cosine()` to a reference.
-        target: "default" is an input with default -1, "required" an input without one, a number a class for good.
+        target: "default" is an input with default -1, "required" an input without one, a number that class for good.
         against: a class whose score is subtracted; None for none.
         several: how many classes of each image are explained, from one forward pass; `target` is then [N or 1,
             several], by default the best ones, and the new outputs have `several` rows for each image. None: one.
-        details: also take `saliency/against`, a class an image whose score is subtracted, and output the scores
+        details: also take `saliency/against`, a class per image whose score is subtracted, and output the scores
             [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
         profile: the runtime that the new nodes are written for, where that makes a difference.
         precision: "double" computes in float64 inside, at a multiple of the cost, so that no rectifier and no maximum
@@ -190,7 +190,7 @@ def build_explained(
         outputs = attribute(tape, chosen)
     else:
         if against is not None:
-            against = op.Expand(against, op.Shape(scores, end=1))  # one an image
+            against = op.Expand(against, op.Shape(scores, end=1))  # one per image
         outputs = _for_each(tape, chosen, classifier, options, [] if against is None else [against.value], attribute)
     if options.details:
         batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
@@ -312,7 +312,7 @@ def _check_several(options: Options, width: int | None) -> None:
         known = "" if width is None else f"; the model has {width}"
         raise TargetError(f"Several classes are 1 or more{known}, not {options.several}.")
     if options.target not in ("default", "required"):
-        raise TargetError("One class for good and several classes an image exclude each other.")
+        raise TargetError("A fixed target and several classes per image exclude each other.")
 
 
 def _target(graph: ir.Graph, tape: Tape, options: Options) -> Tensor:

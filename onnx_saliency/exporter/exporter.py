@@ -134,6 +134,6 @@ def explain_loaded(
 
 
 def warn_of_method(method: Method, changed: Sequence[str], notes: Sequence[str]) -> None:
-    """Warn the caller's caller where `method` is the gradient on a model: it changed none of the nodes."""
+    """Warn the user that `method` is the plain gradient on this model: it changed none of its nodes."""
     if method.policy is not GRADIENT and not changed:
         warnings.warn(notes[0], MethodWarning, stacklevel=3)

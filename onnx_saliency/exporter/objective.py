@@ -104,7 +104,7 @@ def count_scores(score: Score, classifier: Classifier) -> int | None:
 def class_scores(score: Tensor, batch: int | None) -> Tensor:
     """The scores as [N, classes], whatever axes of length 1 the model gives them.
 
-    A vector holds the scores of the one image, or, where the batch is open or larger, one score an image.
+    A vector holds the scores of the one image, or, where the batch is open or larger, one score per image.
     """
     rank = None if score.dims is None else len(score.dims)
     if rank == 2:

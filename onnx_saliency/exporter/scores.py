@@ -20,7 +20,7 @@ def score_model(
 ) -> ir.Model:
     """Return a model of the same inputs whose outputs are the scores; there is no backward part in it.
 
-    Its outputs are `scores`, float [N, K], one a class or channel; and, of a `Neuron` whose position is None,
+    Its outputs are `scores`, float [N, K], one per class or channel; and, of a `Neuron` whose position is None,
     `positions`, int64 [N, K, 2], or [N, K, 1] of tokens: where each channel is strongest, the first of equal places.
     A layer [N, K] has no positions. What the scores do not need of the model is left out.
 

@@ -15,7 +15,7 @@ from onnx_saliency.graph.writer import subgraphs
 
 Attribute = Callable[[Tape, Tensor], dict[str, Tensor]]  # writes on a tape what is found for the classes int64 [rows]
 
-_AT_ONCE = 10  # classes an image: a backward pass needs the memory of so many images
+_AT_ONCE = 10  # classes per image: a backward pass needs the memory of so many images
 
 
 def explain_at_once(tape: Tape, chosen: Tensor, several: int, attribute: Attribute, rows: Rows) -> dict[str, Tensor]:

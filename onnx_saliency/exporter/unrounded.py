@@ -162,7 +162,7 @@ def _is_single(node: ir.Node, index: int | None) -> bool:
 
 
 def _is_row(node: ir.Node, index: int | None) -> bool:
-    """Whether an input is left out, or known and one number or one a channel: what DequantizeLinear takes."""
+    """Whether an input is left out, or known and one number or one per channel: what DequantizeLinear takes."""
     value = _given(node, index)
     known = constant(value)
     return value is None or (known is not None and known.ndim <= 1)

@@ -52,7 +52,7 @@ def _folds_into(node: ir.Node) -> ir.Value | None:
 
 
 def _affine(node: ir.Node, x: ir.Value) -> tuple[Vector, Vector] | None:
-    """a and b of y = a x + b, one number a channel, or one for all."""
+    """a and b of y = a x + b, one number per channel, or one for all."""
     if node.op_type == "BatchNormalization":
         return None if _trains(node) else _normalisation(node)
     (other,) = [value for value in node.inputs if value is not x] or [None]

@@ -30,7 +30,8 @@ class Classifier:
         output: the model's output that the score was found behind.
         activation: the node stepped over ("Softmax", "LogSoftmax", "Sigmoid"), None if there is none.
         classes: number of classes, None where the graph leaves it open.
-        exact: where `score` stands for the model's score and is not quite it, the same of what the model computes.
+        exact: the same with the score as the model computes it, where `score` is that of a quantised model without
+            its rounding; else None.
     """
 
     model: ir.Model
@@ -215,7 +216,7 @@ def _is_view(node: ir.Node) -> bool:
 def _count_classes(batch: int | None, *values: ir.Value) -> int | None:
     for value in values:
         if value.shape is not None:
-            first = 0 if len(value.shape) == 1 and batch == 1 else 1  # a vector: one image's scores, or one an image
+            first = 0 if len(value.shape) == 1 and batch == 1 else 1  # a vector: of one image, or one per image
             wide = [dim for dim in list(value.shape)[first:] if dim != 1]
             if not wide:
                 return 1

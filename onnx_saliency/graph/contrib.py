@@ -318,7 +318,7 @@ REWRITTEN = frozenset(_DEFINITIONS)
 
 
 def claim(model: ir.Model) -> None:
-    """Move what onnxruntime wrote into the standard domain, before the standard had it, to its own, in place."""
+    """Give operators that onnxruntime put into the standard domain before the standard had them its own, in place."""
     old = model.opset_imports.get("", 0) < _FIRST_LAYER_NORMALIZATION
     for node in model.graph.all_nodes():
         if node.domain == "" and (

@@ -1,6 +1,6 @@
-"""Lists of open length as tensors: what a sequence is good for where its members have one shape.
+"""Sequences of unknown length become tensors where all members have one shape.
 
-A list that a Loop builds, one member a pass, is a stack that the Loop gives:
+A list that a Loop builds, one member per pass, is a stack that the Loop gives:
 
     l = Loop(n, c, [], ...) {... l' = SequenceInsert(l, t)}     ->   s = Loop(n, c, ...) {... t}
 
@@ -33,7 +33,7 @@ def stack_lists(model: ir.Model) -> bool:
 
     To be asked once `sequences` and `control_flow` have resolved what is known.
     """
-    # One at a time: the nodes are others then.
+    # One at a time, since it changes the nodes.
     return any(node.domain == "" and (_stack_state(node) or _stack_made(node)) for node in model.graph.all_nodes())
 
 

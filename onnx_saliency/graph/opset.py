@@ -7,9 +7,6 @@ work; the export compares outputs before and after, because it is not always rig
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import onnx
 import onnx.version_converter
 import onnx_ir as ir
@@ -29,7 +26,7 @@ def raise_opset(model: ir.Model) -> ir.Model:
         ModelError: an opset below 7, one newer than the installed onnx package knows, or a node
             that the converter cannot bring up.
     """
-    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    opset = model.opset_imports.get("")
     if opset is None:
         raise ModelError("The model imports no version of the standard operators (opset).")
     newest = onnx.defs.onnx_opset_version()
@@ -42,8 +39,8 @@ def raise_opset(model: ir.Model) -> ir.Model:
         raise ModelError(f"The model uses opset {opset}; opsets {_OLDEST_OPSET} to {newest} are read. Export it again.")
     inputs = {value.name for value in model.graph.inputs}
     try:
-        with _without_weights(model) as weights:
-            proto = onnx.version_converter.convert_version(ir.to_proto(model), MIN_OPSET)
+        weights = _detach_weights(model)
+        proto = onnx.version_converter.convert_version(ir.to_proto(model), MIN_OPSET)
     except Exception as error:  # the converter's own, and whatever its shape inference raises
         raise ModelError(
             f"Opset {opset} cannot be raised to {MIN_OPSET}: {(str(error).strip() or repr(error)).splitlines()[-1]} "
@@ -57,9 +54,8 @@ def raise_opset(model: ir.Model) -> ir.Model:
     return raised
 
 
-@contextmanager
-def _without_weights(model: ir.Model) -> Iterator[dict[str, ir.TensorProtocol]]:
-    """Turn weights into plain inputs while the model travels through the C++ converter."""
+def _detach_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+    """Turn large weights into plain inputs, so that they need not travel through the C++ converter; return them."""
     graph = model.graph
     large = [v for v in graph.initializers.values() if v.const_value is not None and v.const_value.nbytes > _SMALL]
     weights: dict[str, ir.TensorProtocol] = {}
@@ -73,7 +69,7 @@ def _without_weights(model: ir.Model) -> Iterator[dict[str, ir.TensorProtocol]]:
         value.const_value = None
         if value not in graph.inputs:
             graph.inputs.append(value)
-    yield weights
+    return weights
 
 
 def _restore_weights(model: ir.Model, weights: dict[str, ir.TensorProtocol], inputs: set[str | None]) -> None:

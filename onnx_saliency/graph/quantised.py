@@ -137,7 +137,7 @@ _AFTER_A_RESULT = frozenset(
 
 
 def is_result(value: ir.Value) -> bool:
-    """Whether nothing but an output of the model comes of `value`: views, a bias, the final activation lie between."""
+    """Whether `value` only feeds an output of the model, through views, a bias or the final activation."""
     while not value.is_graph_output():
         node = _reader(value)
         if node is None or node.op_type not in _AFTER_A_RESULT or _joins(node, value):

@@ -91,7 +91,7 @@ def _kernels(provider: str) -> Mapping[str, list[Kernel]]:
     kernels: Mapping[str, list[Kernel]] | None = _table()["kernels"].get(full_name(provider))
     if kernels is None:
         known = ", ".join(map(short_name, _table()["kernels"]))
-        raise ProviderError(f"No list of the kernels of {provider!r} is kept; of {known} there is one.")
+        raise ProviderError(f"No list of the kernels of {provider!r} is kept; there are lists for {known}.")
     return kernels
 
 

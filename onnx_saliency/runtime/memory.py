@@ -1,4 +1,4 @@
-"""How many images at once: as many as memory allows, told by measuring; half as many where it does not suffice."""
+"""How many images at once: as many as measured memory allows, and half as many when a run does not fit."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def conv_transpose(n: Call, dy: Tensor) -> Gradients:
 
 
 class Window:
-    """The geometry of a convolution: one entry a spatial axis, pads all begins then all ends."""
+    """The geometry of a convolution: one entry per spatial axis, pads all begins then all ends."""
 
     def __init__(self, n: Call) -> None:
         dims = n.input(1).dims

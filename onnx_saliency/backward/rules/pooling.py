@@ -30,7 +30,7 @@ def max_pool(n: Call, dy: Tensor) -> Gradients:
 
 @rule("AveragePool")
 def average_pool(n: Call, dy: Tensor) -> Gradients:
-    """y = A_h x A_wᵀ, one matrix an axis, so dx = A_hᵀ dy A_w
+    """y = A_h x A_wᵀ, one matrix per axis, so dx = A_hᵀ dy A_w
 
     A window's mean is the product of its means along each axis, divisor included. Each matrix is
     what this very pool makes of an identity matrix, so ceil_mode, dilations and count_include_pad

@@ -1,6 +1,6 @@
 """Sampling between pixels: each point reads K entries of the picture, and hands its gradient back to them.
 
-y[n, c, p] = Σ_k w[n, p, k] x[n, c, at[n, p, k]], where w is a product of one weight an axis, so
+y[n, c, p] = Σ_k w[n, p, k] x[n, c, at[n, p, k]], where w is a product of one weight per axis, so
 
     dx[n, c, i] = Σ dy[n, c, p] w[n, p, k] over at[n, p, k] = i
     dw[n, p, k] = Σ_c dy[n, c, p] x[n, c, at[n, p, k]]

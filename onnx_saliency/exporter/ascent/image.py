@@ -26,7 +26,7 @@ _GAIN = 0.25  # of Fourier parameters, as in tensorflow/lucid, whose step size w
 
 @dataclass(frozen=True)
 class Range:
-    """How pixels 0..255 lie in the network's input: (pixel − mean) / std, a value a channel, in the network's order.
+    """How pixels 0..255 lie in the network's input: (pixel − mean) / std, a value per channel, in the network's order.
 
     Attributes:
         mean, std: float64 (channels,).
@@ -72,9 +72,9 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
 
 
 def _between(across: Tensor | npt.NDArray[Any], image: Tensor, down: Tensor | npt.NDArray[Any]) -> Tensor:
-    """downᵀ · image · across, for matrices [length, length], or [K, length, length], one an image.
+    """downᵀ · image · across, for matrices [length, length], or [K, length, length], one per image.
 
-    They stand to the right of the rows of all channels, for `may_stand_left`'s reason; to turn an image costs little.
+    They stand to the right of the rows of all channels, for `may_stand_left`'s reason; transposing costs little.
     """
     shape, (channels, height, width) = image.value.shape, _sizes(image)
     for matrix, length in ((across, width), (down, height)):
@@ -134,7 +134,7 @@ def _sampling(length: int, factor: Tensor, move: Tensor) -> Tensor:
 
 
 def _size_and_side(recipe: Recipe, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """By what places are multiplied, the horizontal ones once more, and how far they move, in sides: [K, 1], [K, 2]."""
+    """Scale of the sampling points [K, 1], mirror sign of x [K, 1], and shift [K, 2], a fraction of the side."""
     shrink = op.Exp(_drawn(draw, _SIZE) * -math.log(recipe.scale))
     side = op.Where(_drawn(draw, _SIDE) < 0, -1.0 if recipe.mirror else 1.0, 1.0)
     return shrink, side, _drawn(draw, _MOVE) * recipe.jitter
@@ -227,7 +227,7 @@ def _sizes(image: Tensor) -> tuple[int, int, int]:
 
 
 def fourier_basis(length: int) -> npt.NDArray[np.float64]:
-    """Orthonormal sines and cosines over `length` samples, one a row; row 0 is constant, then pairs by frequency."""
+    """Orthonormal sines and cosines over `length` samples, one per row; row 0 is constant, then pairs by frequency."""
     t = np.arange(length)
     rows = [np.full(length, 1.0)]
     for k in range(1, length // 2 + 1):

@@ -1,4 +1,4 @@
-"""The methods of attribution: one class a method, its options as fields, its source named."""
+"""The methods of attribution: one class per method, its options as fields, its source named."""
 
 from __future__ import annotations
 

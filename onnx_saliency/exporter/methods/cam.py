@@ -66,7 +66,7 @@ class GradCAM(ActivationMap):
     source: ClassVar[str] = "Selvaraju et al. 2017, section 3"
 
     def weigh(self, activations: Tensor, gradient: Tensor) -> Tensor:
-        """One weight a channel."""
+        """One weight per channel."""
         weights: Tensor = op.ReduceMean(gradient, [2, 3], keepdims=1)
         return activations * weights
 
@@ -79,7 +79,7 @@ class LayerCAM(ActivationMap):
     source: ClassVar[str] = "Jiang et al. 2021, section III"
 
     def weigh(self, activations: Tensor, gradient: Tensor) -> Tensor:
-        """One weight a position."""
+        """One weight per position."""
         weights: Tensor = op.Relu(gradient)
         return activations * weights
 
