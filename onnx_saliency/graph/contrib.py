@@ -1,35 +1,29 @@
-"""Operators of onnxruntime's own, which its optimiser writes, by their definition in standard operators.
+"""Definitions of onnxruntime's fused operators, which its optimiser writes, in standard operators.
 
 A model saved after optimisation (`SessionOptions.optimized_model_filepath`, level basic or extended) or by
-`onnxruntime.transformers` holds them in domain com.microsoft. Each is a few standard operators that were joined; here
-they come apart again. Definitions: onnxruntime, docs/ContribOperators.md.
+`onnxruntime.transformers` holds them in domain com.microsoft. Source: onnxruntime, docs/ContribOperators.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.errors import ModelError
-from onnx_saliency.graph.quantised import MICROSOFT
-from onnx_saliency.graph.shapes import infer_shapes
-from onnx_saliency.graph.writer import Writer, label, replace
+from onnx_saliency.graph.writer import Writer, label
 
-_FIRST_LAYER_NORMALIZATION = 17  # the opset; onnxruntime writes it into the standard domain of older models too
-
-Definition = Callable[["Joined"], Sequence[ir.Value]]
+Definition = Callable[["Fused"], Sequence[ir.Value]]
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """This form of the operator has no definition here; says which."""
 
 
-class Joined:
-    """A node to be taken apart: its inputs and attributes, and what writes the nodes in its place."""
+class Fused:
+    """A fused node: its inputs and attributes, and what writes the nodes in its place."""
 
     def __init__(self, node: ir.Node, attempt: int) -> None:
         self.node = node
@@ -37,7 +31,7 @@ class Joined:
         types = (value.dtype for value in node.inputs if value is not None and value.dtype is not None)
         dtype = next((dtype for dtype in types if dtype.is_floating_point()), None)
         if dtype is None:
-            raise _RefusedError("the type of its input is not known")
+            raise RefusedError("the type of its input is not known")
         self.dtype = dtype
 
     def __call__(self, op_type: str, *inputs: ir.Value | float | Sequence[int] | None, **attributes: Any) -> ir.Value:
@@ -57,7 +51,7 @@ class Joined:
         """Refuse the node if any of these optional inputs is given."""
         given = [name for name, index in inputs.items() if self.optional(index) is not None]
         if given:
-            raise _RefusedError(f"its input {', '.join(given)} is not served")
+            raise RefusedError(f"its input {', '.join(given)} is not served")
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute, `default` where the node does not state it."""
@@ -73,14 +67,14 @@ class Joined:
     def rank(self, value: ir.Value) -> int:
         """Number of axes."""
         if value.shape is None:
-            raise _RefusedError(f"the number of axes of {value.name!r} is not known")
+            raise RefusedError(f"the number of axes of {value.name!r} is not known")
         return len(value.shape)
 
     def width(self, value: ir.Value) -> int:
         """Length of the last axis."""
         last = value.shape[-1] if value.shape is not None and len(value.shape) else None
         if not isinstance(last, int):
-            raise _RefusedError(f"the last axis of {value.name!r} is open")
+            raise RefusedError(f"the last axis of {value.name!r} is open")
         return last
 
     def _value(self, x: ir.Value | float | Sequence[int] | None) -> ir.Value | None:
@@ -106,31 +100,31 @@ _PARAMETERS = {
 }
 
 
-def _activate(n: Joined, x: ir.Value, name: str, parameters: dict[str, float]) -> ir.Value:
+def _activate(n: Fused, x: ir.Value, name: str, parameters: dict[str, float]) -> ir.Value:
     if not name:
         return x
     if name not in _PARAMETERS:
-        raise _RefusedError(f"its activation {name} is not served")
+        raise RefusedError(f"its activation {name} is not served")
     if name == "Clip":
         return n("Clip", x, float(parameters["min"]), float(parameters["max"]))
     return n(name, x, **parameters)
 
 
-def _gelu(n: Joined) -> list[ir.Value]:
+def _gelu(n: Fused) -> list[ir.Value]:
     """y = x (1 + erf(x / √2)) / 2"""
     return [_erf_gelu(n, n[0])]
 
 
-def _bias_gelu(n: Joined) -> list[ir.Value]:
+def _bias_gelu(n: Fused) -> list[ir.Value]:
     return [_erf_gelu(n, n("Add", n[0], n[1]))]
 
 
-def _erf_gelu(n: Joined, x: ir.Value) -> ir.Value:
+def _erf_gelu(n: Fused, x: ir.Value) -> ir.Value:
     cdf = n("Add", n("Erf", n("Mul", x, math.sqrt(0.5))), 1.0)
     return n("Mul", n("Mul", x, cdf), 0.5)
 
 
-def _fast_gelu(n: Joined) -> list[ir.Value]:
+def _fast_gelu(n: Fused) -> list[ir.Value]:
     """y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2"""
     x = n[0] if n.optional(1) is None else n("Add", n[0], n[1])
     cubed = n("Mul", n("Mul", x, x), x)
@@ -138,7 +132,7 @@ def _fast_gelu(n: Joined) -> list[ir.Value]:
     return [n("Mul", n("Mul", x, n("Add", n("Tanh", inner), 1.0)), 0.5)]
 
 
-def _quick_gelu(n: Joined) -> list[ir.Value]:
+def _quick_gelu(n: Fused) -> list[ir.Value]:
     """y = x σ(α x)"""
     return [n("Mul", n[0], n("Sigmoid", n("Mul", n[0], float(n.attribute("alpha", 1.702)))))]
 
@@ -146,7 +140,7 @@ def _quick_gelu(n: Joined) -> list[ir.Value]:
 # --- convolutions and matrix products ----------------------------------------------------------
 
 
-def _fused_conv(n: Joined) -> list[ir.Value]:
+def _fused_conv(n: Fused) -> list[ir.Value]:
     """y = f(x ∗ w + b + z)"""
     window = n.kept("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
     y = n("Conv", n[0], n[1], n.optional(2), **window)
@@ -156,7 +150,7 @@ def _fused_conv(n: Joined) -> list[ir.Value]:
     return [_activate(n, y if z is None else n("Add", y, z), name, parameters)]
 
 
-def _fused_gemm(n: Joined) -> list[ir.Value]:
+def _fused_gemm(n: Fused) -> list[ir.Value]:
     """y = f(α A B + β C)"""
     y = n("Gemm", n[0], n[1], n.optional(2), **n.kept("alpha", "beta", "transA", "transB"))
     name = n.attribute("activation", "")
@@ -164,14 +158,16 @@ def _fused_gemm(n: Joined) -> list[ir.Value]:
     return [_activate(n, y, name, {key: value for key, value in stated.items() if value is not None})]
 
 
-def _fused_matmul(n: Joined) -> list[ir.Value]:
+def _fused_matmul(n: Fused) -> list[ir.Value]:
     """y = α A B, each factor transposed in its last two axes, or its first axis moved behind the batch, or both"""
-    a, b = (_turned(n, n[i], n.attribute(f"trans{x}", 0), n.attribute(f"transBatch{x}", 0)) for i, x in enumerate("AB"))
+    a, b = (
+        _transposed(n, n[i], n.attribute(f"trans{x}", 0), n.attribute(f"transBatch{x}", 0)) for i, x in enumerate("AB")
+    )
     y, alpha = n("MatMul", a, b), float(n.attribute("alpha", 1.0))
     return [y if alpha == 1 else n("Mul", y, alpha)]
 
 
-def _turned(n: Joined, x: ir.Value, trans: int, batch: int) -> ir.Value:
+def _transposed(n: Fused, x: ir.Value, trans: int, batch: int) -> ir.Value:
     if not (trans or batch) or n.rank(x) < 2:
         return x
     perm = list(range(n.rank(x)))
@@ -185,26 +181,26 @@ def _turned(n: Joined, x: ir.Value, trans: int, batch: int) -> ir.Value:
 # --- normalisations ----------------------------------------------------------------------------
 
 
-def _layer_normalization(n: Joined) -> list[ir.Value]:
+def _layer_normalization(n: Fused) -> list[ir.Value]:
     kept = n.kept("axis", "epsilon", "stash_type")
     count = len(n.node.outputs)
     return n.write.several("LayerNormalization", n[0], n[1], n.optional(2), outputs=count, **kept)
 
 
-def _simplified_layer_normalization(n: Joined) -> list[ir.Value]:
+def _simplified_layer_normalization(n: Fused) -> list[ir.Value]:
     axis = n.attribute("axis", -1)
     axes = [-1] if axis == -1 else list(range(axis % n.rank(n[0]), n.rank(n[0])))
     return _root_mean_square(n, n[0], n[1], axes)[: len(n.node.outputs)]
 
 
-def _root_mean_square(n: Joined, x: ir.Value, scale: ir.Value, axes: list[int]) -> list[ir.Value]:
+def _root_mean_square(n: Fused, x: ir.Value, scale: ir.Value, axes: list[int]) -> list[ir.Value]:
     """y = s x / √(mean x² + ε), and 1 / √..."""
     mean = n("ReduceMean", n("Mul", x, x), axes, keepdims=1)
     inverse = n("Reciprocal", n("Sqrt", n("Add", mean, float(n.attribute("epsilon", 1e-5)))))
     return [n("Mul", n("Mul", x, inverse), scale), inverse]
 
 
-def _skip_layer_normalization(n: Joined) -> list[ir.Value]:
+def _skip_layer_normalization(n: Fused) -> list[ir.Value]:
     """t = x + skip + bias; y = LayerNormalization(t); t is the fourth output"""
     t = _skip(n, bias=4)
     beta = n.optional(3) or n("Mul", n[2], 0.0)
@@ -214,16 +210,16 @@ def _skip_layer_normalization(n: Joined) -> list[ir.Value]:
     return [y, mean, inverse, t][: len(n.node.outputs)]
 
 
-def _skip_simplified_layer_normalization(n: Joined) -> list[ir.Value]:
+def _skip_simplified_layer_normalization(n: Fused) -> list[ir.Value]:
     """The same with the root mean square, which has no mean."""
     t = _skip(n, bias=3)
     y, inverse = _root_mean_square(n, t, n[2], [-1])
     if len(n.node.outputs) > 1 and n.node.outputs[1].uses():
-        raise _RefusedError("its output mean is not defined")
+        raise RefusedError("its output mean is not defined")
     return [y, inverse, inverse, t][: len(n.node.outputs)]
 
 
-def _skip(n: Joined, bias: int) -> ir.Value:
+def _skip(n: Fused, bias: int) -> ir.Value:
     t = n("Add", n[0], n[1])
     return t if n.optional(bias) is None else n("Add", t, n[bias])
 
@@ -231,7 +227,7 @@ def _skip(n: Joined, bias: int) -> ir.Value:
 # --- attention ---------------------------------------------------------------------------------
 
 
-def _attention(n: Joined) -> list[ir.Value]:
+def _attention(n: Fused) -> list[ir.Value]:
     """q, k, v = the parts of x W + b"""
     n.refuse(mask_index=3, past=4, past_sequence_length=6)
     _refuse_modes(n)
@@ -242,7 +238,7 @@ def _attention(n: Joined) -> list[ir.Value]:
     return [_attend_to_itself(n, projected, sizes, bias=n.optional(5))]
 
 
-def _quantised_attention(n: Joined) -> list[ir.Value]:
+def _quantised_attention(n: Fused) -> list[ir.Value]:
     """The same of codes: x W = (x_q − z_x) (W_q − z_W) s_x s_W"""
     n.refuse(mask_index=5, past=8)
     _refuse_modes(n)
@@ -251,20 +247,20 @@ def _quantised_attention(n: Joined) -> list[ir.Value]:
     return [_attend_to_itself(n, n("Add", product, n[2]), [n.width(n[1]) // 3] * 3, bias=None)]
 
 
-def _attend_to_itself(n: Joined, projected: ir.Value, sizes: list[int], bias: ir.Value | None) -> ir.Value:
+def _attend_to_itself(n: Fused, projected: ir.Value, sizes: list[int], bias: ir.Value | None) -> ir.Value:
     heads = int(n.attribute("num_heads", 1))
     parts = n.write.several("Split", projected, n.write.constant(sizes), outputs=3, axis=-1)
     return _attend(n, *(_by_head(n, x, heads) for x in parts), head=sizes[0] // heads, bias=bias)
 
 
-def _multi_head_attention(n: Joined) -> list[ir.Value]:
+def _multi_head_attention(n: Fused) -> list[ir.Value]:
     """q, k, v are given, [batch, length, width]"""
     n.refuse(key_padding_mask=4, past_key=6, past_value=7, past_sequence_length=8, cache_indirection=9)
     _refuse_modes(n)
     heads = int(n.attribute("num_heads", 1))
     given = [x for x in (n.optional(0), n.optional(1), n.optional(2)) if x is not None]
     if len(given) < 3 or any(n.rank(x) != 3 for x in given):
-        raise _RefusedError("only query, key and value of three axes are served")
+        raise RefusedError("only query, key and value of three axes are served")
     q, k, v = given
     width = n.width(q)
     if n.optional(3) is not None:
@@ -274,20 +270,20 @@ def _multi_head_attention(n: Joined) -> list[ir.Value]:
     return [_attend(n, *(_by_head(n, x, heads) for x in (q, k, v)), head=width // heads, bias=n.optional(5))]
 
 
-def _refuse_modes(n: Joined) -> None:
+def _refuse_modes(n: Fused) -> None:
     for mode in ("unidirectional", "do_rotary"):
         if n.attribute(mode, 0):
-            raise _RefusedError(f"its mode {mode} is not served")
+            raise RefusedError(f"its mode {mode} is not served")
     if any(output.uses() or output.is_graph_output() for output in n.node.outputs[1:]):
-        raise _RefusedError("only its first output is served")
+        raise RefusedError("only its first output is served")
 
 
-def _by_head(n: Joined, x: ir.Value, heads: int) -> ir.Value:
+def _by_head(n: Fused, x: ir.Value, heads: int) -> ir.Value:
     """[batch, length, width] -> [batch, head, length, width of a head]"""
     return n("Transpose", n("Reshape", x, [0, 0, heads, -1]), perm=[0, 2, 1, 3])
 
 
-def _attend(n: Joined, q: ir.Value, k: ir.Value, v: ir.Value, *, head: int, bias: ir.Value | None) -> ir.Value:
+def _attend(n: Fused, q: ir.Value, k: ir.Value, v: ir.Value, *, head: int, bias: ir.Value | None) -> ir.Value:
     """softmax(q kᵀ / √d + bias) v, the heads side by side again"""
     scale = float(n.attribute("scale", 0.0)) or 1 / math.sqrt(head)
     scores = n("Mul", n("MatMul", q, n("Transpose", k, perm=[0, 1, 3, 2])), scale)
@@ -295,9 +291,7 @@ def _attend(n: Joined, q: ir.Value, k: ir.Value, v: ir.Value, *, head: int, bias
     return n("Reshape", n("Transpose", n("MatMul", weights, v), perm=[0, 2, 1, 3]), [0, 0, -1])
 
 
-# --- the table and its use ---------------------------------------------------------------------
-
-_DEFINITIONS: dict[str, Definition] = {
+DEFINITIONS: Mapping[str, Definition] = {
     "Attention": _attention,
     "BiasGelu": _bias_gelu,
     "FastGelu": _fast_gelu,
@@ -314,54 +308,3 @@ _DEFINITIONS: dict[str, Definition] = {
     "SkipSimplifiedLayerNormalization": _skip_simplified_layer_normalization,
     "TransposeMatMul": _fused_matmul,
 }
-REWRITTEN = frozenset(_DEFINITIONS)
-
-
-def claim(model: ir.Model) -> None:
-    """Give operators that onnxruntime put into the standard domain before the standard had them its own, in place."""
-    old = model.opset_imports.get("", 0) < _FIRST_LAYER_NORMALIZATION
-    for node in model.graph.all_nodes():
-        if node.domain == "" and (
-            node.op_type == "SimplifiedLayerNormalization" or (node.op_type == "LayerNormalization" and old)
-        ):
-            node.domain = MICROSOFT
-            model.opset_imports.setdefault(MICROSOFT, 1)
-
-
-def take_apart(model: ir.Model) -> None:
-    """Replace, in place, every operator of `REWRITTEN` by its definition.
-
-    Raises:
-        ModelError: a form without one; all such nodes are named.
-    """
-    left, attempt = _joined(model), 0
-    while left:
-        infer_shapes(model)  # a definition may ask for the number of axes, which is known up to the next such node
-        refused = [
-            f"  node {label(node)!r}: {node.op_type}: {reason}" for node in left if (reason := _apart(node, attempt))
-        ]
-        before, left, attempt = len(left), _joined(model), attempt + 1
-        if len(left) == before:
-            raise ModelError(
-                f"{len(refused)} node(s) of onnxruntime's own cannot be written in standard operators:\n"
-                + "\n".join(refused)
-                + "\nExport the model before onnxruntime's optimiser has rewritten it."
-            )
-
-
-def _joined(model: ir.Model) -> list[ir.Node]:
-    return [node for node in model.graph.all_nodes() if node.domain == MICROSOFT and node.op_type in REWRITTEN]
-
-
-def _apart(node: ir.Node, attempt: int) -> str | None:
-    """Write the definition in the place of `node`; return why not, None where it was done."""
-    try:
-        n = Joined(node, attempt)
-        values = _DEFINITIONS[node.op_type](n)
-    except _RefusedError as refusal:
-        return str(refusal)
-    for value in values:
-        value.type = ir.TensorType(n.dtype)
-    node.resize_outputs(len(values))  # those beyond are not read: a definition refuses otherwise
-    replace(node, values)
-    return None

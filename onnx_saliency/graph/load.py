@@ -13,7 +13,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnx_saliency.errors import ModelError
-from onnx_saliency.graph.contrib import REWRITTEN
+from onnx_saliency.graph.contrib import DEFINITIONS
 from onnx_saliency.graph.quantised import CONTRIB, MICROSOFT
 from onnx_saliency.runtime import fits_in_one_file
 
@@ -169,7 +169,7 @@ def _check_domains(model: ir.Model, name: str) -> None:
         for node in nodes
         if node.domain not in STANDARD_DOMAINS
         and (node.domain, node.op_type) not in functions
-        and not (node.domain == MICROSOFT and node.op_type in REWRITTEN | CONTRIB)
+        and not (node.domain == MICROSOFT and node.op_type in DEFINITIONS.keys() | CONTRIB)
     ]
     laid_out = any(node.domain == LAYOUT for node in nodes)
     if foreign:

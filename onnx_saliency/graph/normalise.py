@@ -14,7 +14,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from onnx_saliency.graph.affine import fold_affine
-from onnx_saliency.graph.contrib import claim, take_apart
 from onnx_saliency.graph.control_flow import resolve_control_flow
 from onnx_saliency.graph.folding import constant, fold_constants
 from onnx_saliency.graph.functions import expand_functions
@@ -22,6 +21,7 @@ from onnx_saliency.graph.opset import raise_opset
 from onnx_saliency.graph.padding import resolve_auto_pad, resolve_ceil_mode
 from onnx_saliency.graph.precision import widen_half, widen_single
 from onnx_saliency.graph.shapes import infer_shapes
+from onnx_saliency.graph.unfusing import reassign_domain, unfuse
 
 _FIRST_IR_WITH_CONSTANTS = 4  # before, every initializer had to be listed as an input
 
@@ -45,11 +45,11 @@ def normalise(
     if model.functions:
         passes.InlinePass()(model)
         passes.RemoveUnusedFunctionsPass()(model)
-    claim(model)
+    reassign_domain(model)
     _free_the_runtimes_names(model)
     model = raise_opset(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    take_apart(model)
+    unfuse(model)
     _remove_dropout(model)
     _remove_identities(model)
     infer_shapes(model)
