@@ -13,7 +13,6 @@ import onnx_ir as ir
 from onnx_saliency.backward import (
     find_path,
     find_rule,
-    is_expanded,
     is_rectifier,
     is_smooth,
     is_straight_through,
@@ -22,10 +21,11 @@ from onnx_saliency.backward import (
 )
 from onnx_saliency.errors import ExportError, ModelError
 from onnx_saliency.exporter import Options, build_explained, read_metadata
+from onnx_saliency.exporter.classifier import read_classifier
 from onnx_saliency.exporter.exporter import explain_loaded
 from onnx_saliency.exporter.layers import layers_between
 from onnx_saliency.exporter.unrounded import without_rounding
-from onnx_saliency.graph import Classifier, find_classifier, load, normalise
+from onnx_saliency.graph import Classifier, load
 from onnx_saliency.graph.cost import multiply_accumulates, parameters
 from onnx_saliency.graph.shapes import infer_shapes
 from onnx_saliency.runtime.kernels import Placement, place
@@ -147,7 +147,7 @@ def inspect_model(
     """
     original = load(model)
     opset = original.opset_imports.get("", 0)
-    classifier = find_classifier(normalise(original, expand=is_expanded), input=input, output=output)
+    classifier = read_classifier(original, input=input, output=output)
     graph, image = classifier.model.graph, classifier.image
     assert image.shape is not None  # an image input has four axes
     found = Inspection(

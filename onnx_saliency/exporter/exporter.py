@@ -12,15 +12,16 @@ from typing import Protocol
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import GRADIENT, Profile, is_expanded
+from onnx_saliency.backward import GRADIENT, Profile
 from onnx_saliency.errors import MethodWarning
 from onnx_saliency.exporter.check import check_outputs
+from onnx_saliency.exporter.classifier import read_classifier
 from onnx_saliency.exporter.explained import DEFAULT_OPTIONS, Explained, Options, Precision, Target, build_explained
 from onnx_saliency.exporter.files import check_writable, save
 from onnx_saliency.exporter.methods import Method, find_method
 from onnx_saliency.exporter.objective import Score
 from onnx_saliency.exporter.unrounded import without_rounding
-from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
+from onnx_saliency.graph import ModelSource, load
 
 Size = tuple[int | None, int | None]  # height and width of the image input, None where open
 
@@ -125,9 +126,8 @@ def explain_loaded(
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
 ) -> Explained:
     """`explain_model` of what `load` returned."""
-    model = normalise(original.clone(), expand=is_expanded, double=options.precision == "double")
-    classifier = find_classifier(model, input=input, output=output)
-    classifier = without_rounding(classifier)
+    double = options.precision == "double"
+    classifier = without_rounding(read_classifier(original.clone(), input=input, output=output, double=double))
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})
     return build_explained(classifier, original, options, facts)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnx_saliency.backward import Tape, Tensor, is_expanded, op
+from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
+from onnx_saliency.exporter.classifier import read_classifier
 from onnx_saliency.exporter.objective import class_scores
-from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
+from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.graph.shapes import infer_shapes
 
 START, END, RANK, COUNT = "start", "end", "rank", "count"
@@ -51,7 +52,7 @@ def perturb_model(source: ModelSource, *, input: str | None = None, output: str 
         ModelError: the model cannot be read, or is no image classifier.
         ExportError: an input has a name that is added.
     """
-    classifier = find_classifier(normalise(load(source), expand=is_expanded), input=input, output=output)
+    classifier = read_classifier(load(source), input=input, output=output)
     model, graph, image = classifier.model, classifier.model.graph, classifier.image
     assert image.shape is not None  # an image input has four axes
     assert image.dtype is not None

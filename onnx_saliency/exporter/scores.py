@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import Tape, Tensor, is_expanded, op
+from onnx_saliency.backward import Tape, Tensor, op
 from onnx_saliency.exporter.append import add_output, compute_type, move_into, reserve, tidy
+from onnx_saliency.exporter.classifier import read_classifier
 from onnx_saliency.exporter.layers import Layer, find_layer
 from onnx_saliency.exporter.objective import Neuron, Score, strongest, write_scores
-from onnx_saliency.graph import ModelSource, find_classifier, load, normalise
+from onnx_saliency.graph import ModelSource, load
 
 SCORES, POSITIONS = "scores", "positions"
 _PREFIX = "scores/"  # of all names inside that are added
@@ -35,7 +36,7 @@ def score_model(
         LayerError: no such layer, or no such position in it.
         ExportError: no such score, or an input has a name that is added.
     """
-    classifier = find_classifier(normalise(load(model), expand=is_expanded), input=input, output=output)
+    classifier = read_classifier(load(model), input=input, output=output)
     graph = classifier.model.graph
     tape = Tape(_PREFIX, compute_type(classifier.image))
     outputs = {SCORES: write_scores(score, tape, classifier)}

@@ -13,14 +13,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnx_saliency.backward import Profile, is_expanded
+from onnx_saliency.backward import Profile
 from onnx_saliency.errors import ImageError, TargetError
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
+from onnx_saliency.exporter.classifier import read_classifier
 from onnx_saliency.exporter.files import check_writable, save
 from onnx_saliency.exporter.metadata import write_metadata
 from onnx_saliency.exporter.objective import describe_score
-from onnx_saliency.graph import Classifier, ModelSource, find_classifier, load, normalise
+from onnx_saliency.graph import Classifier, ModelSource, load
 from onnx_saliency.images import Preprocess
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_preprocess
 
@@ -139,7 +140,7 @@ def prepare_step(
     profile: Profile = "portable",
 ) -> Prepared:
     """Find the classifier in a copy of `source` and build its step; arguments as of `class_model` and `build_step`."""
-    classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
+    classifier = read_classifier(source.clone(), input=input, output=output)
     stored = read_metadata(classifier.model.metadata_props)
     chosen, _ = choose_preprocess(None if callable(preprocess) else preprocess, stored, classifier.size)
     chosen = preprocess(chosen) if callable(preprocess) else chosen

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 from scipy import stats
 
-from onnx_saliency.backward import Path, find_path, is_expanded, reads
+from onnx_saliency.backward import Path, find_path, reads
 from onnx_saliency.errors import MetricError, ModelError
-from onnx_saliency.graph import ModelSource, describe, find_classifier, load, normalise
+from onnx_saliency.exporter.classifier import read_classifier
+from onnx_saliency.graph import ModelSource, describe, load
 from onnx_saliency.graph.folding import constant
 from onnx_saliency.graph.quantised import Code, float_operator, form, is_on_codes
 from onnx_saliency.graph.writer import subgraphs
@@ -125,7 +126,7 @@ class Forgetful:
                 f"randomisation wants 1 or more stages, a seed of 0 or more and a draw of {', '.join(DRAWS)}; "
                 f"found {stages}, {seed}, {draw!r}"
             )
-        classifier = find_classifier(normalise(load(model), expand=is_expanded), input=input, output=output)
+        classifier = read_classifier(load(model), input=input, output=output)
         self._model, self._draw, self._seed = classifier.model, DRAWS[draw], seed
         layers = list(_find_layers(find_path(self._model.graph, [classifier.score], [classifier.image])))
         if not layers:
