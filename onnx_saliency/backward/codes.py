@@ -17,7 +17,7 @@ def real(tensor: Tensor) -> Tensor:
     dtype = tensor.tape.dtype
     if tensor.dtype == dtype:
         return tensor
-    number: Tensor = op.Cast(tensor, to=dtype)
+    number = op.Cast(tensor, to=dtype)
     number.value.shape = tensor.value.shape
     return number
 

@@ -105,7 +105,7 @@ def standardised(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Te
     lengths = [length for length in (x.dims or ())[axes[0] :] if isinstance(length, int)]
     if for_cpu(x) and len(lengths) == x.rank - axes[0]:
         ones = np.ones(lengths, np.float32)
-        x_hat, _, inverse = op.LayerNormalization(x, ones, outputs=3, axis=axes[0], epsilon=epsilon)
+        x_hat, _, inverse = op.several("LayerNormalization", x, ones, outputs=3, axis=axes[0], epsilon=epsilon)
         return x_hat, inverse
     centred = x - op.ReduceMean(x, axes, keepdims=1)
     inverse = 1 / op.Sqrt(op.ReduceMean(centred * centred, axes, keepdims=1) + epsilon)
@@ -238,15 +238,13 @@ def _sliced(dy: Tensor, lengths: list[int | str | None], axis: int) -> list[Tens
 
 def _multiplied(x: Tensor, factor: float, channels: int) -> Tensor:
     """x times a number, by a depthwise convolution of one pixel, whose result is in the blocked layout."""
-    product: Tensor = op.Conv(x, np.full((channels, 1, 1, 1), factor, np.float32), group=channels)
-    return product
+    return op.Conv(x, np.full((channels, 1, 1, 1), factor, np.float32), group=channels)
 
 
 def _nearest(x: Tensor, scales: list[int]) -> Tensor:
     """x [N, C, H, W], each number `scales` times along each spatial axis, in the blocked layout where x is."""
     modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    larger: Tensor = op.Resize(x, None, np.array([1, 1, *scales], np.float32), **modes)
-    return larger
+    return op.Resize(x, None, np.array([1, 1, *scales], np.float32), **modes)
 
 
 def _lengths(x: Tensor) -> list[int]:

@@ -41,7 +41,7 @@ def relu(n: Call, dy: Tensor) -> Tensor:
 
 def _deconvnet(gradient: Rule) -> Rule:
     def changed(n: Call, dy: Tensor) -> Gradients:
-        passed: Tensor = op.Relu(dy)
+        passed = op.Relu(dy)
         if n.op_type in RECTIFIERS | {"Clip", "Max"}:
             return [passed if needed else None for needed in n.needed]  # Max(0, x) has it second
         n.holds_back = False  # a quantiser, or an operator that ends in one: its rule, without its mask

@@ -204,22 +204,26 @@ class NotDifferentiableError(Exception):
 
 
 class _Operators:
-    """`op.NAME(operands..., attribute=..., outputs=n)` writes the standard operator NAME."""
+    """`op.NAME(operands..., attribute=...)` writes the standard operator NAME; `op.several` one of several outputs."""
 
-    def __getattr__(self, op_type: str) -> Callable[..., Any]:
-        def write(*operands: Operand | None, outputs: int = 1, **attributes: Any) -> Tensor | list[Tensor]:
-            tape = next(operand.tape for operand in operands if isinstance(operand, Tensor))
-            inputs = [
-                operand if operand is None or isinstance(operand, Tensor) else tape.constant(_as_array(operand, tape))
-                for operand in operands
-            ]
-            while inputs and inputs[-1] is None:
-                inputs.pop()
-            given = {key: value for key, value in attributes.items() if value is not None}
-            results = tape.append(op_type, inputs, given, outputs)
-            return results[0] if outputs == 1 else results
+    def __getattr__(self, op_type: str) -> Callable[..., Tensor]:
+        def write(*operands: Operand | None, **attributes: Any) -> Tensor:
+            (result,) = self.several(op_type, *operands, outputs=1, **attributes)
+            return result
 
         return write
+
+    def several(self, op_type: str, *operands: Operand | None, outputs: int, **attributes: Any) -> list[Tensor]:
+        """Write an operator of so many outputs."""
+        tape = next(operand.tape for operand in operands if isinstance(operand, Tensor))
+        inputs = [
+            operand if operand is None or isinstance(operand, Tensor) else tape.constant(_as_array(operand, tape))
+            for operand in operands
+        ]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        given = {key: value for key, value in attributes.items() if value is not None}
+        return tape.append(op_type, inputs, given, outputs)
 
 
 op = _Operators()

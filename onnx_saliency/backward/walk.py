@@ -204,7 +204,7 @@ def _settle(grads: dict[ir.Value, list[Tensor]], value: ir.Value) -> Tensor | No
     """Add what reached `value` on several ways, once."""
     gradients = grads.get(value, [])
     if len(gradients) > 1:
-        total: Tensor = op.Sum(*gradients)
+        total = op.Sum(*gradients)
         total.value.shape = value.shape
         gradients = grads[value] = [total]
     return gradients[0] if gradients else None

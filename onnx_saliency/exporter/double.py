@@ -65,7 +65,7 @@ def write_out_double(model: ir.Model) -> None:
 
 def _write_out(graph: ir.Graph, node: ir.Node) -> None:
     tape = Tape(f"{label(node)}/", _DOUBLE)
-    y: Tensor = LOWERINGS[node.op_type](Call(node, tape, [None], []))
+    y = LOWERINGS[node.op_type](Call(node, tape, [None], []))
     y.value.shape, y.value.type = node.outputs[0].shape, node.outputs[0].type
     for value in tape.constants.values():
         graph.register_initializer(value)
@@ -77,22 +77,19 @@ def _write_out(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _length(x: Tensor, axis: int) -> Tensor:
-    length: Tensor = op.Shape(x, start=axis, end=axis + 1)
-    return length
+    return op.Shape(x, start=axis, end=axis + 1)
 
 
 def _places(count: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """o · stride + i · dilation, [kernel, count]"""
     offsets = np.arange(kernel)[:, None] * dilation
-    places: Tensor = op.Range(0, op.Squeeze(count), 1) * stride + offsets
-    return places
+    return op.Range(0, op.Squeeze(count), 1) * stride + offsets
 
 
 def _windows(x: Tensor, axis: int, kernel: int, stride: int = 1, dilation: int = 1) -> Tensor:
     """[..., L, ...] -> [..., kernel, windows, ...]: the entries at their places."""
     count = (_length(x, axis) - dilation * (kernel - 1) - 1) / stride + 1
-    gathered: Tensor = op.Gather(x, _places(count, kernel, stride, dilation), axis=axis)
-    return gathered
+    return op.Gather(x, _places(count, kernel, stride, dilation), axis=axis)
 
 
 # --- convolutions -------------------------------------------------------------------------------
@@ -172,16 +169,14 @@ def _lrn(n: Call) -> Tensor:
     size = n["size"]
     squares = padded(n.x * n.x, [(size - 1) // 2, size // 2], [1], n.x.rank)
     sums = op.ReduceSum(_windows(squares, 1, size), [1], keepdims=0)
-    q = sums * (n["alpha"] / size) + n["bias"]
-    y: Tensor = n.x * q ** -n["beta"]
-    return y
+    q = sums * (float(n["alpha"]) / size) + float(n["bias"])
+    return n.x * q ** -float(n["beta"])
 
 
 def _instance_normalization(n: Call) -> Tensor:
     x_hat, _inverse = standardised(n.x, list(range(2, n.x.rank)), n["epsilon"])
     scale, b = (op.Reshape(n.input(i), [-1] + [1] * (n.x.rank - 2)) for i in (1, 2))
-    y: Tensor = x_hat * scale + b
-    return y
+    return x_hat * scale + b
 
 
 # --- functions ----------------------------------------------------------------------------------
@@ -199,8 +194,7 @@ def _erf(n: Call) -> Tensor:
     p = u * first + rest.pop()
     for coefficient in reversed(rest):
         p = p * u + coefficient
-    y: Tensor = op.Sign(n.x) * (1 - t * op.Exp(p - x * x))
-    return y
+    return op.Sign(n.x) * (1 - t * op.Exp(p - x * x))
 
 
 def _exponent_of_erfc(degree: int) -> list[float]:

@@ -174,8 +174,7 @@ class Grid:
             count = op.ReduceProd(size, [0], keepdims=1)
             values = op.Slice(values, op.Neg(count), np.array([np.iinfo(np.int64).max]), [1])
         laid = op.Reshape(values, op.Concat([0], size, [-1], axis=0))
-        image: Tensor = op.Transpose(laid, perm=[0, 3, 1, 2])
-        return image
+        return op.Transpose(laid, perm=[0, 3, 1, 2])
 
 
 def last_grid(path: Path, image: ir.Value) -> Grid:

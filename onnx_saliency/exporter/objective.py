@@ -109,8 +109,7 @@ def class_scores(score: Tensor, batch: int | None) -> Tensor:
     rank = None if score.dims is None else len(score.dims)
     if rank == 2:
         return score
-    rows: Tensor = op.Reshape(score, [1, -1] if rank == 1 and batch == 1 else [0, -1])
-    return rows
+    return op.Reshape(score, [1, -1] if rank == 1 and batch == 1 else [0, -1])
 
 
 def strongest(values: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
@@ -129,11 +128,9 @@ def _channels(values: Tensor, layer: Layer, score: Neuron | Channel | Whole) -> 
     axes = layer.spatial_axes
     if isinstance(score, Whole):
         flat = op.Reshape(values, [0, -1])
-        square: Tensor = op.ReduceMean(flat * flat, [1], keepdims=1)
-        return square
+        return op.ReduceMean(flat * flat, [1], keepdims=1)
     if isinstance(score, Channel):
-        mean: Tensor = op.ReduceMean(values, axes, keepdims=0) if axes else values
-        return mean
+        return op.ReduceMean(values, axes, keepdims=0) if axes else values
     if score.position is None:
         return strongest(values, layer)[0] if axes else values
     sizes = [layer.dims[axis] for axis in axes]
@@ -158,24 +155,21 @@ def _cosine(tape: Tape, classifier: Classifier) -> Tensor:
     r = Tensor(tape, add_input(graph, REFERENCE, ["references", classifier.classes], a.dtype))
     lengths = op.Mul(op.ReduceL2(a, [1], keepdims=1), op.ReduceL2(r, [1], keepdims=1))
     tiny = float(np.finfo(np.float32).tiny)
-    cosine: Tensor = op.ReduceSum(a * r, [1], keepdims=1) / op.Max(lengths, np.array(tiny, a.dtype.numpy()))
-    return cosine
+    return op.ReduceSum(a * r, [1], keepdims=1) / op.Max(lengths, np.array(tiny, a.dtype.numpy()))
 
 
 def chosen_class(scores: Tensor, target: Tensor) -> Tensor:
     """int64 [N]: `target` where it is a class, the predicted class where it is negative; one target serves all."""
     predicted = op.ArgMax(scores, axis=1, keepdims=0)
-    chosen: Tensor = op.Where(target < 0, predicted, target)
-    return chosen
+    return op.Where(target < 0, predicted, target)
 
 
 def best_classes(scores: Tensor, target: Tensor) -> Tensor:
     """int64 [N, K]: `target` where it is a class; -1 is the best class of an image, -2 the second best, and so on."""
-    _, order = op.TopK(scores, op.Shape(scores, start=1), axis=1, outputs=2)
+    _, order = op.several("TopK", scores, op.Shape(scores, start=1), axis=1, outputs=2)
     rank = op.Where(target < 0, op.Neg(target) - 1, 0)
     rows = op.Expand(rank, op.Concat(op.Shape(scores, end=1), op.Shape(target, start=1), axis=0))
-    chosen: Tensor = op.Where(target < 0, op.GatherElements(order, rows, axis=1), target)
-    return chosen
+    return op.Where(target < 0, op.GatherElements(order, rows, axis=1), target)
 
 
 def seed(scores: Tensor, chosen: Tensor, against: Tensor | None = None) -> Tensor:
@@ -184,8 +178,7 @@ def seed(scores: Tensor, chosen: Tensor, against: Tensor | None = None) -> Tenso
     if against is None:
         return found
     other = one_hot(scores, op.Where(against < 0, 0, op.Expand(against, op.Shape(chosen))))
-    difference: Tensor = found - op.Where(op.Unsqueeze(against, [1]) < 0, 0.0, other)
-    return difference
+    return found - op.Where(op.Unsqueeze(against, [1]) < 0, 0.0, other)
 
 
 def one_hot(scores: Tensor, index: Tensor) -> Tensor:
@@ -196,5 +189,4 @@ def one_hot(scores: Tensor, index: Tensor) -> Tensor:
     zeros = op.Expand(np.zeros(1, scores.dtype.numpy()), op.Shape(scores))
     column = op.Unsqueeze(index, [1])
     ones = op.Expand(np.ones(1, scores.dtype.numpy()), op.Shape(column))
-    seed: Tensor = op.ScatterElements(zeros, column, ones, axis=1)
-    return seed
+    return op.ScatterElements(zeros, column, ones, axis=1)

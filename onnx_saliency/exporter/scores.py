@@ -57,8 +57,6 @@ def _positions(values: Tensor, layer: Layer) -> Tensor:
     """(y, x), or (token,), of the strongest activation of each channel."""
     _, place = strongest(values, layer)
     if len(layer.spatial_axes) == 1:
-        tokens: Tensor = op.Unsqueeze(place, [2])
-        return tokens
+        return op.Unsqueeze(place, [2])
     width = op.Gather(op.Shape(values), np.array(layer.spatial_axes[1]), axis=0)
-    both: Tensor = op.Concat(op.Unsqueeze(op.Div(place, width), [2]), op.Unsqueeze(op.Mod(place, width), [2]), axis=2)
-    return both
+    return op.Concat(op.Unsqueeze(op.Div(place, width), [2]), op.Unsqueeze(op.Mod(place, width), [2]), axis=2)

@@ -170,7 +170,7 @@ def _seed(graph: ir.Graph, tape: Tape, output: ir.Value, name: str) -> Tensor:
         return cotangent
     shape = Tensor(tape, output).shape
     # Expand alone stretches both ways: it would take a cotangent that is longer than an output of length 1.
-    seed: Tensor = op.Reshape(op.Expand(cotangent, shape), shape)
+    seed = op.Reshape(op.Expand(cotangent, shape), shape)
     seed.value.shape = output.shape
     return seed
 

@@ -117,7 +117,7 @@ def compress(n: Call, dy: Tensor) -> Gradients:
 def unique(n: Call, dy: Tensor) -> Gradients:
     """dx = dy at the first occurrence of each value"""
     x, axis, rank = (op.Reshape(n.x, [-1]), 0, 1) if n["axis"] is None else (n.x, n["axis"] % n.x.rank, n.x.rank)
-    _, first = op.Unique(x, outputs=2, axis=axis, sorted=n["sorted"])
+    _, first = op.several("Unique", x, outputs=2, axis=axis, sorted=n["sorted"])
     along = op.Unsqueeze(first, [i for i in range(rank) if i != axis])
     dx = op.ScatterElements(_full(x, 0.0), op.Expand(along, op.Shape(dy)), dy, axis=axis)
     return op.Reshape(dx, n.x.shape)

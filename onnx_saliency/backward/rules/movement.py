@@ -122,8 +122,7 @@ def concat(n: Call, dy: Tensor) -> Gradients:
     if (apart := parted(dy, inputs, axis)) is not None:
         return apart
     lengths = op.Concat(*(op.Shape(x, start=axis, end=axis + 1) for x in inputs), axis=0)
-    parts: list[Tensor] = op.Split(dy, lengths, axis=axis, outputs=len(inputs))
-    return parts
+    return op.several("Split", dy, lengths, axis=axis, outputs=len(inputs))
 
 
 @rule("Split")

@@ -64,7 +64,7 @@ def layer_normalization(n: Call, dy: Tensor) -> Gradients:
 @rule("LRN")
 def lrn(n: Call, dy: Tensor) -> Gradients:
     """y = x q^−β with q = k + α/n Σ x² over n channels: dx = dy q^−β − 2 αβ/n x Σᵀ(dy y / q)"""
-    size, alpha, beta, bias = n["size"], n["alpha"], n["beta"], n["bias"]
+    size, alpha, beta, bias = int(n["size"]), float(n["alpha"]), float(n["beta"]), float(n["bias"])
     before, after = (size - 1) // 2, size // 2
     q = _sum_over_channels(n.x * n.x, before, after) * (alpha / size) + bias
     back = _sum_over_channels(dy * n.y / q, after, before)  # transposed: the window is mirrored

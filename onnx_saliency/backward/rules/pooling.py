@@ -22,7 +22,7 @@ def max_pool(n: Call, dy: Tensor) -> Gradients:
     if switches.serves(n):
         return switches.max_pool_gradient(n, dy)
     attributes = {name: n[name] for name in n.node.attributes if name != "storage_order"}
-    _, indices = op.MaxPool(n.x, outputs=2, **attributes)
+    _, indices = op.several("MaxPool", n.x, outputs=2, **attributes)
     zeros = op.Expand(0.0, op.Reshape(op.Size(n.x), [1]))
     flat = op.ScatterElements(zeros, op.Reshape(indices, [-1]), op.Reshape(dy, [-1]), axis=0, reduction="add")
     return op.Reshape(flat, n.x.shape)

@@ -81,7 +81,7 @@ def _before_rounding(n: Call, s: Tensor) -> Tensor | None:
     made = Call(node, n.tape, [None] * len(node.outputs), [])
     inputs = [x / s if x is not None and x.dtype.is_floating_point() else x for x in made.inputs]
     attributes = {name: made[name] for name in node.attributes}
-    results = getattr(op, node.op_type)(*inputs, outputs=len(node.outputs), **attributes)
+    results = op.several(node.op_type, *inputs, outputs=len(node.outputs), **attributes)
     return (results if isinstance(results, Tensor) else results[list(node.outputs).index(value)]) * s
 
 

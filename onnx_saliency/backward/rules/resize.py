@@ -53,7 +53,7 @@ def _resize_width(n: Call, picture: Tensor, index: int, count: int) -> Tensor:
     roi = None
     if n["coordinate_transformation_mode"] == "tf_crop_and_resize":
         ends = op.Gather(n.input(_ROI), [index, index + count])
-        begin, end = op.Split(ends, [1, 1], axis=0, outputs=2)
+        begin, end = op.several("Split", ends, [1, 1], axis=0, outputs=2)
         roi = op.Concat([0.0, 0.0, 0.0], begin, [1.0, 1.0, 1.0], end, axis=0)
     scales = n.optional(_SCALES)
     if scales is not None and (scales.array is None or scales.array.size):

@@ -121,7 +121,7 @@ def taps_at(c: Tensor, length: Tensor, kernel: _Kernel, padding: str, *, aligned
 
 
 def _polynomial(rows: np.ndarray, t: Tensor) -> Tensor:
-    value = t * rows[0] + rows[1]
+    value: Tensor = t * rows[0] + rows[1]
     for row in rows[2:]:
         value = value * t + row
     return value

@@ -67,8 +67,7 @@ def write_image(parameters: Tensor, recipe: Recipe, reverse: bool) -> Tensor:
             waves = op.Reshape(op.MatMul(mixing, op.Reshape(waves, [0, 3, -1])), [0, 3, height, width])
         else:
             waves = op.Conv(waves, mixing[:, :, None, None])
-    image: Tensor = op.Sigmoid(waves) * 2.0 - 1.0
-    return image
+    return op.Sigmoid(waves) * 2.0 - 1.0
 
 
 def _between(across: Tensor | npt.NDArray[Any], image: Tensor, down: Tensor | npt.NDArray[Any]) -> Tensor:
@@ -129,8 +128,7 @@ def _sampling(length: int, factor: Tensor, move: Tensor) -> Tensor:
     places = np.arange(length) - (length - 1) / 2
     dtype = factor.dtype.numpy()
     seen = op.Unsqueeze(factor * places.astype(dtype) + move * length, [1])
-    matrix: Tensor = op.Max(1.0 - op.Abs(seen - places[:, None].astype(dtype)), np.array(0, dtype))
-    return matrix
+    return op.Max(1.0 - op.Abs(seen - places[:, None].astype(dtype)), np.array(0, dtype))
 
 
 def _size_and_side(recipe: Recipe, draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,7 +154,7 @@ def _turned(image: Tensor, recipe: Recipe, draw: Tensor, opset: int) -> Tensor:
     rounded = opset < 20 and dtype == ir.DataType.DOUBLE  # the old version has no kernel for doubles in ONNX Runtime
     if rounded:
         image, grid = (op.Cast(each, to=ir.DataType.FLOAT) for each in (image, grid))
-    view: Tensor = op.GridSample(image, grid, **options)
+    view = op.GridSample(image, grid, **options)
     view = op.Cast(view, to=dtype) if rounded else view
     view.value.shape = shape
     return view
@@ -170,7 +168,7 @@ def _grain(image: Tensor, size: float, step: Tensor, seed: int) -> Tensor:
     start = op.Cast(uniform(index, seed) * float(_ROOM), to=ir.DataType.INT64)
     # Gather, as Slice takes its starts on the host, and so would have them copied there in every step.
     rows, columns = (op.Gather(start, [axis]) + np.arange(side) for axis, side in enumerate((height, width)))
-    noise: Tensor = op.Gather(op.Gather(table.astype(image.dtype.numpy()), rows, axis=2), columns, axis=3)
+    noise = op.Gather(op.Gather(table.astype(image.dtype.numpy()), rows, axis=2), columns, axis=3)
     noise.value.shape = ir.Shape([1, channels, height, width])
     return noise
 
@@ -182,15 +180,14 @@ def _recoloured(image: Tensor, spread: float, draw: Tensor) -> Tensor:
         op.Reshape(_drawn(draw, range(first, first + channels)) * spread, [-1, channels, 1, 1])
         for first in (_GAINS, _GAINS + channels)
     )
-    recoloured: Tensor = image * op.Exp(gain) + shift
+    recoloured = image * op.Exp(gain) + shift
     recoloured.value.shape = shape
     return recoloured
 
 
 def _drawn(draw: Tensor, columns: range) -> Tensor:
     # Gather, as slices of all columns become one Split, whose sizes the runtime copies to a GPU in every step.
-    numbers: Tensor = op.Gather(draw, list(columns), axis=1)
-    return numbers
+    return op.Gather(draw, list(columns), axis=1)
 
 
 _ROOM = 48  # of the table of noise, beyond the image
@@ -216,8 +213,7 @@ def _blur(length: int, sigma: Tensor) -> Tensor:
     distance = np.subtract.outer(np.arange(length), np.arange(length)).astype(sigma.dtype.numpy())
     variance = op.Max(sigma * sigma, np.array(1e-3, sigma.dtype.numpy()))
     bells = op.Exp(op.Div(-0.5 * distance**2, variance))
-    matrix: Tensor = bells / op.ReduceSum(bells, [1], keepdims=1)
-    return matrix
+    return bells / op.ReduceSum(bells, [1], keepdims=1)
 
 
 def _sizes(image: Tensor) -> tuple[int, int, int]:

@@ -195,8 +195,7 @@ def _rate(recipe: Recipe, step: Tensor, dtype: ir.DataType) -> Tensor | float:
         return recipe.rate
     left = 1.0 - op.Cast(step, to=dtype) * (1 / recipe.steps)
     share = op.Clip(left * (1 / recipe.cool), np.array(0, dtype.numpy()), np.array(1, dtype.numpy()))
-    rate: Tensor = share * recipe.rate
-    return rate
+    return share * recipe.rate
 
 
 def _penalty(j: Tensor, recipe: Recipe) -> Tensor | None:
@@ -224,8 +223,7 @@ def _likeness(values: Tensor, layer: Layer) -> Tensor:
     unit = gram / op.Sqrt(op.Max(op.ReduceSum(gram * gram, [1], keepdims=1), tiny))  # a layer may be all 0
     cosines = op.MatMul(unit, op.Transpose(unit, perm=[1, 0]))
     others = op.Cast(op.Max(op.Shape(values, end=1) - 1, np.array([1])), to=values.dtype)
-    likeness: Tensor = (op.ReduceSum(cosines, [1], keepdims=0) - 1.0) / others
-    return likeness
+    return (op.ReduceSum(cosines, [1], keepdims=0) - 1.0) / others
 
 
 def _in_layout(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> Tensor:
@@ -233,7 +231,7 @@ def _in_layout(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> 
     like = classifier.image
     if classifier.channel_axis == 3:
         image = op.Transpose(image, perm=[0, 2, 3, 1])
-    made: Tensor = op.Cast(image, to=like.dtype) if like.dtype != image.dtype else op.Identity(image)
+    made = op.Cast(image, to=like.dtype) if like.dtype != image.dtype else op.Identity(image)
     assert like.shape is not None
     sides = [size[0], size[1]]
     first = 2 if classifier.channel_axis == 1 else 1

@@ -67,7 +67,7 @@ class GradCAM(ActivationMap):
 
     def weigh(self, activations: Tensor, gradient: Tensor) -> Tensor:
         """One weight per channel."""
-        weights: Tensor = op.ReduceMean(gradient, [2, 3], keepdims=1)
+        weights = op.ReduceMean(gradient, [2, 3], keepdims=1)
         return activations * weights
 
 
@@ -80,7 +80,7 @@ class LayerCAM(ActivationMap):
 
     def weigh(self, activations: Tensor, gradient: Tensor) -> Tensor:
         """One weight per position."""
-        weights: Tensor = op.Relu(gradient)
+        weights = op.Relu(gradient)
         return activations * weights
 
 
@@ -124,5 +124,4 @@ def _enlarged(small: Tensor, scene: Scene) -> Tensor:
     """A map [N, 1, h, w] at the image's size, [N, H, W]."""
     rows = 2 if scene.classifier.channel_axis == 1 else 1
     size = op.Shape(scene.image, start=rows, end=rows + 2)
-    large: Tensor = op.Squeeze(resize(small, size, (2, 3)), [1])
-    return large
+    return op.Squeeze(resize(small, size, (2, 3)), [1])

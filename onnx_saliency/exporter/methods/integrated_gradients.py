@@ -76,8 +76,7 @@ class IntegratedGradients(Method):
 
         def between(inner: Tape, index: Tensor) -> Tensor:
             place = along_copies(along(index)[0], image.rank)
-            points: Tensor = op.Unsqueeze(Tensor(inner, way.value), [1]) * place + self.baseline
-            return points
+            return op.Unsqueeze(Tensor(inner, way.value), [1]) * place + self.baseline
 
         def terms(each: Pass) -> list[Tensor]:
             weights, gradient = along(each.index)[1], each.gradient

@@ -122,7 +122,7 @@ def _moving(gradient: Tensor | None, scores: ir.Value, wrt: ir.Value) -> Tensor:
 def _floats(image: Tensor) -> Tensor:
     if image.dtype.is_floating_point():
         return image
-    floats: Tensor = op.Cast(image, to=image.tape.dtype)
+    floats = op.Cast(image, to=image.tape.dtype)
     floats.value.shape = image.value.shape
     return floats
 
@@ -130,7 +130,7 @@ def _floats(image: Tensor) -> Tensor:
 def resize(x: Tensor, size: Tensor, axes: tuple[int, int]) -> Tensor:
     """Interpolate linearly along `axes`, in float32 whatever the type: onnxruntime resizes no doubles."""
     floats = x if x.dtype == ir.DataType.FLOAT else op.Cast(x, to=ir.DataType.FLOAT)
-    resized: Tensor = op.Resize(floats, None, None, size, axes=list(axes), mode="linear")
+    resized = op.Resize(floats, None, None, size, axes=list(axes), mode="linear")
     return resized if x.dtype == ir.DataType.FLOAT else op.Cast(resized, to=x.dtype)
 
 

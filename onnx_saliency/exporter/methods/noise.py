@@ -24,13 +24,11 @@ def uniform(index: Tensor, seed: int) -> Tensor:
         x = op.Mod(x * factor + shift, np.array(_PRIME))
         square = op.Mod(x * x, np.array(_PRIME))
         x = op.Mod(op.Mod(square * square, np.array(_PRIME)) * x, np.array(_PRIME))
-    fraction: Tensor = op.Cast(op.Add(x, np.array(1)), to=index.tape.dtype) * (1 / (_PRIME + 1.0))
-    return fraction
+    return op.Cast(op.Add(x, np.array(1)), to=index.tape.dtype) * (1 / (_PRIME + 1.0))
 
 
 def normal(first: Tensor, second: Tensor) -> Tensor:
     """Standard normal numbers from two uniform ones: sqrt(−2 ln u) cos(2π v)."""
     bounded = op.Min(op.Max(first, np.array(1e-7, first.dtype.numpy())), np.array(1 - 1e-7, first.dtype.numpy()))
     radius = op.Sqrt(op.Log(bounded) * -2.0)
-    wave: Tensor = radius * op.Cos(second * (2 * math.pi))
-    return wave
+    return radius * op.Cos(second * (2 * math.pi))

@@ -35,8 +35,7 @@ class Pass:
     def total(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
         """Σ_m w_m values[N, m, ...], where copies that do not count weigh nothing."""
         weighted = self.counted if weights is None else self.counted * weights
-        total: Tensor = op.ReduceSum(values * along_copies(weighted, self.gradient.rank - 1), [1], keepdims=0)
-        return total
+        return op.ReduceSum(values * along_copies(weighted, self.gradient.rank - 1), [1], keepdims=0)
 
 
 def add_up(
@@ -85,8 +84,7 @@ def add_up(
 
 def along_copies(weights: Tensor, rank: int) -> Tensor:
     """Weights [m] in the form [m, 1, 1, ...], `rank` axes, to meet [N, m, ...]."""
-    wide: Tensor = op.Reshape(weights, [-1] + [1] * (rank - 1))
-    return wide
+    return op.Reshape(weights, [-1] + [1] * (rank - 1))
 
 
 def check_passes(name: str, count: int, at_once: int, classifier: Classifier | None = None) -> None:

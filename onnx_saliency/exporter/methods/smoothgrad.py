@@ -74,8 +74,7 @@ class SmoothGrad(Method):
             counter = along_copies(index, 2) * per_copy + within  # [m, C·H·W]
             noise = normal(uniform(counter, 2 * self.seed), uniform(counter, 2 * self.seed + 1))
             noise = op.Reshape(noise, op.Concat([-1], Tensor(inner, size.value), axis=0))
-            copies: Tensor = op.Unsqueeze(Tensor(inner, image.value), [1]) + noise * Tensor(inner, scale.value)
-            return copies
+            return op.Unsqueeze(Tensor(inner, image.value), [1]) + noise * Tensor(inner, scale.value)
 
         zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
         sums = add_up(
