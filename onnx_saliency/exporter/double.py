@@ -166,7 +166,7 @@ def _average_pool(n: Call) -> Tensor:
 
 def _lrn(n: Call) -> Tensor:
     """y = x (k + α/n Σ x²)^−β over n channels"""
-    size = n["size"]
+    size = int(n["size"])
     squares = padded(n.x * n.x, [(size - 1) // 2, size // 2], [1], n.x.rank)
     sums = op.ReduceSum(_windows(squares, 1, size), [1], keepdims=0)
     q = sums * (float(n["alpha"]) / size) + float(n["bias"])

@@ -202,12 +202,21 @@ def build_explained(
             for name, value in outputs.items()
         }
     changed, smooth = _changed(path, method)
-    rounding = sum(is_straight_through(node) for node in nodes_on(find_path(graph, [exact.score], [image])))
+    known = _describe(options, changed, smooth, layer, find_path(graph, [exact.score], [image]))
     _append(graph, tape, outputs, classifier, options, width)
     tidy(classifier.model)
     if options.precision == "double":
         write_out_double(classifier.model)
         tidy(classifier.model)
+    write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
+    return Explained(classifier.model, original, classifier, options, width, changed, smooth, layer)
+
+
+def _describe(
+    options: Options, changed: Sequence[str], smooth: Sequence[str], layer: str | None, path: Path
+) -> dict[str, str]:
+    """What the metadata say of the explanation."""
+    method = options.method
     known = {
         "method": method.name,
         "score": describe_score(options.score),
@@ -215,11 +224,13 @@ def build_explained(
         "changed_count": str(len(changed)),
     }
     known |= {f"method.{name}": str(value) for name, value in vars(method).items() if value is not None}
-    known |= {"smooth_count": str(len(smooth))} if smooth else {}
-    known |= {"layer": layer} if layer else {}
-    known |= {"straight_through_count": str(rounding)} if rounding else {}  # a quantised model
-    write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
-    return Explained(classifier.model, original, classifier, options, width, changed, smooth, layer)
+    if smooth:
+        known["smooth_count"] = str(len(smooth))
+    if layer:
+        known["layer"] = layer
+    if rounding := sum(is_straight_through(node) for node in nodes_on(path)):  # a quantised model
+        known["straight_through_count"] = str(rounding)
+    return known
 
 
 def _outputs(found: Attribution, classifier: Classifier, method: Method) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from nets import CONV_WEIGHTS, HEAD_WEIGHTS, array, close, graph, images, run
 
 import onnx_saliency as xs
 from onnx_saliency.backward import find_path
-from onnx_saliency.exporter.layers import find_layer, last_grid
+from onnx_saliency.exporter.grids import last_grid
+from onnx_saliency.exporter.layers import find_layer
 from onnx_saliency.graph import find_classifier, load, normalise
 
 ZOO = Path(__file__).parents[1] / "zoo"

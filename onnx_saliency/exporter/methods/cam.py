@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from onnx_saliency.backward import Tensor, find_path, op
 from onnx_saliency.errors import LayerError
-from onnx_saliency.exporter.layers import Grid, find_layer, grid_of, last_grid, stage_grids
+from onnx_saliency.exporter.grids import Grid, grid_of, last_grid, stage_grids
+from onnx_saliency.exporter.layers import find_layer
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene, resize
 from onnx_saliency.graph import Classifier
 
