@@ -137,6 +137,10 @@ class Tensor:
         const = self.value.const_value
         return None if const is None or self.value.is_graph_input() else const.numpy()
 
+    def on(self, tape: Tape) -> Tensor:
+        """The same value, for what is written on another tape, such as that of a loop's body."""
+        return Tensor(tape, self.value)
+
     def __add__(self, other: Operand) -> Tensor:
         return op.Add(self, self._like(other))
 

@@ -177,12 +177,12 @@ def build_explained(
     chosen = chosen_class(stated, target) if options.several is None else best_classes(stated, target)
 
     def attribute(inner: Tape, chosen: Tensor) -> dict[str, Tensor]:
-        other = None if against is None else Tensor(inner, against.value)
-        scene = Scene(classifier, scores.value, inner, seed(Tensor(inner, scores.value), chosen, other))
+        other = None if against is None else against.on(inner)
+        scene = Scene(classifier, scores.value, inner, seed(scores.on(inner), chosen, other))
         found = method.write(scene)
         outputs = _outputs(found, classifier, method)
         if options.details:
-            outputs[VALUE] = op.ReduceSum(Tensor(inner, stated.value) * scene.seed, [1], keepdims=0)
+            outputs[VALUE] = op.ReduceSum(stated.on(inner) * scene.seed, [1], keepdims=0)
             outputs |= {GAP: found.gap} if found.gap is not None else {}
         return outputs
 

@@ -31,7 +31,7 @@ def explain_at_once(tape: Tape, chosen: Tensor, several: int, attribute: Attribu
     if several > _AT_ONCE:
         return {}
     inner = tape.within(f"{tape.prefix}targets/")
-    flat = op.Reshape(Tensor(inner, chosen.value), [-1])
+    flat = op.Reshape(chosen.on(inner), [-1])
     outputs = attribute(inner, flat)
     nodes, inner.nodes = inner.nodes, []
     known = {chosen.value, *rows.each, *rows.same, *tape.constants.values()}
@@ -40,7 +40,7 @@ def explain_at_once(tape: Tape, chosen: Tensor, several: int, attribute: Attribu
             for index in range(len(node.inputs)):
                 node.replace_input_with(index, None)
         return {}
-    image_of = op.Div(op.Range(np.array(0), op.Size(Tensor(inner, chosen.value)), np.array(1)), np.array(several))
+    image_of = op.Div(op.Range(0, op.Size(chosen.on(inner)), 1), np.array(several))
     each, repeated = set(rows.each), dict[ir.Value, ir.Value]()
 
     def repeat_rows(value: ir.Value) -> ir.Value:
@@ -78,7 +78,7 @@ def explain_in_turn(
     names: list[str] = []
 
     def body(inner: Tape, k: Tensor, states: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        outputs = attribute(inner, op.Gather(Tensor(inner, chosen.value), k, axis=1))
+        outputs = attribute(inner, op.Gather(chosen.on(inner), k, axis=1))
         names.extend(outputs)
         return [], list(outputs.values())
 

@@ -167,9 +167,9 @@ class _Reverse:
         stacked += [each.inside for each in self.made]
 
         count = op.Gather(op.Shape(stacks[0]), np.array(0))
-        position = Tensor(copy.head, count.value) - 1 - Tensor(copy.head, current)
-        picked = [op.Gather(Tensor(copy.head, stack.value), position, axis=0) for stack in stacks]
-        picked += [op.SequenceAt(Tensor(copy.head, each.value), position) for each in lists]
+        position = count.on(copy.head) - 1 - Tensor(copy.head, current)
+        picked = [op.Gather(stack.on(copy.head), position, axis=0) for stack in stacks]
+        picked += [op.SequenceAt(each.on(copy.head), position) for each in lists]
         for value, pick in zip([*stacked, *changing], picked, strict=True):
             pick.value.shape, pick.value.type = value.shape, value.type
             value.replace_all_uses_with(pick.value)

@@ -6,8 +6,6 @@ import string
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from onnx_saliency.backward.broadcasting import unbroadcast
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.separable import identity_along
@@ -104,7 +102,7 @@ def det(n: Call, dy: Tensor) -> Gradients:
     """
     rank = n.x.rank
     size = op.Squeeze(op.Shape(n.x, start=rank - 1, end=rank))
-    i, rest = op.Range(np.array(0), size, np.array(1)), op.Range(np.array(0), size - 1, np.array(1))
+    i, rest = op.Range(0, size, 1), op.Range(0, size - 1, 1)
     row = op.Unsqueeze(i, [1])
     kept = rest + (rest >= row).cast(like=rest)  # [n, n − 1]: in row i every position but i
     minors = op.Gather(op.Gather(n.x, kept, axis=rank - 2), kept, axis=rank)  # [..., n, n − 1, n, n − 1]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import scatter_back
 from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
@@ -77,7 +75,7 @@ def tensor_scatter(n: Call, dy: Tensor) -> Gradients:
     mode, axis, rank = n["mode"], n["axis"] % n.x.rank, n.x.rank
     dx = op.TensorScatter(dy, _full(u, 0.0), start, mode=mode, axis=n["axis"])
     count = op.Squeeze(op.Shape(u, start=axis, end=axis + 1))
-    along = op.Unsqueeze(op.Range(np.array(0), count, np.array(1)), [0])  # [1 or samples, positions]
+    along = op.Unsqueeze(op.Range(0, count, 1), [0])  # [1 or samples, positions]
     if start is not None:
         along = op.Unsqueeze(start, [1]) + along
     if mode == "circular":

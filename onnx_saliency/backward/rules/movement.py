@@ -46,7 +46,7 @@ def scatter_back(n: Call, dy: Tensor) -> Tensor:
     """For any operator that only picks and repeats values of x: run it on positions, add dy up by position."""
     x = n.x
     count = op.Size(x)
-    positions = op.Reshape(op.Range(np.array(0), count, np.array(1)), x.shape)
+    positions = op.Reshape(op.Range(0, count, 1), x.shape)
     others = [None if t is None or t.dtype.is_floating_point() else t for t in n.inputs[1:]]  # Pad's fill is unused
     moved = getattr(op, n.node.op_type)(positions, *others, **{name: n[name] for name in n.node.attributes})
     zeros = op.Expand(0.0, op.Reshape(count, [1]))

@@ -85,7 +85,7 @@ def _windows(n: Call, i: int, rank: int, dy: Tensor) -> Tensor:
     """[L, L'] = Aᵀ: 1 where entry l lies in window o, l = stride · o − pad + dilation · k for one of its k."""
     stride, dilation = (n[name][i] if n[name] else 1 for name in ("strides", "dilations"))
     before = n["pads"][i] if n["pads"] else 0
-    entries, windows = (op.Range(np.array(0), op.Gather(op.Shape(t), np.array(i + 2)), np.array(1)) for t in (n.x, n.y))
+    entries, windows = (op.Range(0, op.Gather(op.Shape(t), np.array(i + 2)), 1) for t in (n.x, n.y))
     read = op.Unsqueeze(windows, [1]) * stride + (np.arange(n["kernel_shape"][i]) * dilation - before)  # [L', k]
     return op.ReduceSum(op.Unsqueeze(entries, [1, 2]).equals(read).cast(like=dy), [2], keepdims=0)
 

@@ -62,7 +62,7 @@ def range_like(count: Tensor | int, like: Tensor) -> Tensor:
     """0, 1, ... in the type of `like`."""
     if isinstance(count, int):
         return like.tape.constant(np.arange(count, dtype=like.dtype.numpy()))
-    return op.Cast(op.Range(np.array(0), count, np.array(1)), to=like.dtype)
+    return op.Cast(op.Range(0, count, 1), to=like.dtype)
 
 
 # --- interpolation along one axis --------------------------------------------------------------

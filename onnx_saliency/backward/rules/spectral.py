@@ -45,7 +45,7 @@ def _length_is_told(n: Call, axis: Tensor) -> None:
 def _weights(n: Call, dy: Tensor, axis: Tensor, length: Tensor) -> Tensor:
     """y = Σ_k c_k Re(x_k e^(2πi km/n)): c is 1/n for k = 0 and k = n/2, which stand alone, and 2/n for the others."""
     last = op.Div(length, [2])
-    k = op.Range(np.array(0), op.Squeeze(last, [0]) + np.array(1), np.array(1))
+    k = op.Range(0, op.Squeeze(last, [0]) + np.array(1), 1)
     alone = op.Or(k.equals(0), op.Equal(k + k, length))
     rank = n.x.rank
     here = op.Equal(np.arange(rank), op.Mod(axis + rank, np.array([rank])))
@@ -90,7 +90,7 @@ def _vector(scalar: Tensor) -> Tensor:
 
 
 def _range(count: Tensor) -> Tensor:
-    return op.Range(np.array(0), op.Squeeze(count, [0]), np.array(1))
+    return op.Range(0, op.Squeeze(count, [0]), 1)
 
 
 def _opset(n: Call) -> int:

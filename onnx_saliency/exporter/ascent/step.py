@@ -142,7 +142,7 @@ def build_step(
         **moments,
         NEXT + STEP: t + 1,
         NEXT + SCORES: op.ScatterElements(history, column, reached, axis=1),
-        IMAGE: Tensor(tape, shown.value),
+        IMAGE: shown.on(tape),
         SLOPE: slope,
     }
     states |= dict.fromkeys((name.removeprefix(NEXT) for name in moments), shape)

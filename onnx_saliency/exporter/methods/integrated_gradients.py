@@ -76,11 +76,11 @@ class IntegratedGradients(Method):
 
         def between(inner: Tape, index: Tensor) -> Tensor:
             place = along_copies(along(index)[0], image.rank)
-            return op.Unsqueeze(Tensor(inner, way.value), [1]) * place + self.baseline
+            return op.Unsqueeze(way.on(inner), [1]) * place + self.baseline
 
         def terms(each: Pass) -> list[Tensor]:
             weights, gradient = along(each.index)[1], each.gradient
-            toward = op.Unsqueeze(Tensor(each.index.tape, way.value), [1])
+            toward = op.Unsqueeze(way.on(each.index.tape), [1])
             slope = op.ReduceSum(gradient * toward, [axis + 1 for axis in axes])  # D, [N, m, 1, 1, 1]
             at_baseline = op.Cast(each.index.equals(steps), to=each.scores.dtype)
             start = op.ReduceSum(each.scores * at_baseline, [1], keepdims=0)

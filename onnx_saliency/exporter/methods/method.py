@@ -67,7 +67,7 @@ class Scene:
         )
         scores = given[self.scores]
         behind = tape.within(f"{tape.prefix}backward/")
-        (gradient,) = backward(copy, behind, {scores: Tensor(behind, seed.value)}, [stand_in.value])
+        (gradient,) = backward(copy, behind, {scores: seed.on(behind)}, [stand_in.value])
         nodes = list(copy)
         copy.remove(nodes)
         tape.nodes += [*nodes, *behind.nodes]

@@ -62,7 +62,7 @@ def add_up(
         index = op.Unsqueeze(turn, [0]) * at_once + np.arange(at_once)
         images = change(inner, index)
         one = op.Shape(Tensor(inner, image), start=1)
-        seed = Tensor(inner, scene.seed.value)
+        seed = scene.seed.on(inner)
         seeds = op.Tile(op.Unsqueeze(seed, [1]), [1, at_once, 1])  # [N, m, K]
         scores, gradient = scene.at(
             op.Reshape(images, op.Concat([-1], one, axis=0)),

@@ -67,14 +67,14 @@ class SmoothGrad(Method):
         scale = op.Unsqueeze(spread * self.noise, [1])  # [N, 1, 1, 1, 1]
         size = op.Shape(image, start=1)
         length = op.ReduceProd(size, [0], keepdims=0)
-        numbers = op.Range(np.array(0), length, np.array(1))
+        numbers = op.Range(0, length, 1)
 
         def noisy(inner: Tape, index: Tensor) -> Tensor:
-            per_copy, within = Tensor(inner, length.value), Tensor(inner, numbers.value)
+            per_copy, within = length.on(inner), numbers.on(inner)
             counter = along_copies(index, 2) * per_copy + within  # [m, C·H·W]
             noise = normal(uniform(counter, 2 * self.seed), uniform(counter, 2 * self.seed + 1))
-            noise = op.Reshape(noise, op.Concat([-1], Tensor(inner, size.value), axis=0))
-            return op.Unsqueeze(Tensor(inner, image.value), [1]) + noise * Tensor(inner, scale.value)
+            noise = op.Reshape(noise, op.Concat([-1], size.on(inner), axis=0))
+            return op.Unsqueeze(image.on(inner), [1]) + noise * scale.on(inner)
 
         zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
         sums = add_up(
@@ -102,7 +102,7 @@ class VarGrad(SmoothGrad):
         plain = scene.gradients(scene.classifier.image)
 
         def moments(gradient: Tensor) -> list[Tensor]:
-            apart = gradient - op.Unsqueeze(Tensor(gradient.tape, plain.value), [1])
+            apart = gradient - op.Unsqueeze(plain.on(gradient.tape), [1])
             return [apart, apart * apart]
 
         mean, square = self.means(scene, 2, moments)

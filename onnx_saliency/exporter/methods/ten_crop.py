@@ -53,15 +53,15 @@ class TenCrop(Method):
         big = resize(image, large, axes)
 
         def body(inner: Tape, k: Tensor, sums: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-            start, extent = op.Gather(Tensor(inner, starts.value), k, axis=0), Tensor(inner, size.value)
-            crop = op.Slice(Tensor(inner, big.value), start, start + extent, axes)
-            order = op.Range(np.array(0), op.Squeeze(op.Slice(extent, [1], [2]), [0]), np.array(1))
+            start, extent = op.Gather(starts.on(inner), k, axis=0), size.on(inner)
+            crop = op.Slice(big.on(inner), start, start + extent, axes)
+            order = op.Range(0, op.Squeeze(op.Slice(extent, [1], [2]), [0]), 1)
             order = op.Where(k >= len(_CORNERS), op.Slice(extent, [1], [2]) - 1 - order, order)
-            _, gradient = scene.at(op.Gather(crop, order, axis=columns), Tensor(inner, scene.seed.value))
+            _, gradient = scene.at(op.Gather(crop, order, axis=columns), scene.seed.on(inner))
             gradient = op.Gather(gradient, order, axis=columns)
             saliency = op.ReduceMax(op.Abs(gradient), [channels], keepdims=1)
             seen = op.Expand(np.ones(1, inner.dtype.numpy()), op.Shape(saliency))
-            around = op.Concat(start, Tensor(inner, room.value) - start, axis=0)
+            around = op.Concat(start, room.on(inner) - start, axis=0)
             laid = [padded(values, around, list(axes), rank=4) for values in (gradient, saliency, seen)]
             return [total + values for total, values in zip(sums, laid, strict=True)], []
 
