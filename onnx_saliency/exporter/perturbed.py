@@ -61,10 +61,9 @@ def perturb_model(source: ModelSource, *, input: str | None = None, output: str 
     reserve(graph, {START, END, RANK, COUNT, LOGITS, ANSWERS}, _PREFIX)
     tape = Tape(_PREFIX, compute_type(image))
     count = classifier.batch or "K"
-    height = 2 if classifier.layout == "NCHW" else 1
     sides = [side if isinstance(side, int) else side.value for side in image.shape]
     start, end = (Tensor(tape, add_input(graph, name, [1, *sides[1:]], image.dtype)) for name in (START, END))
-    rank = add_input(graph, RANK, ["R", *sides[height : height + 2]], ir.DataType.INT32)
+    rank = add_input(graph, RANK, ["R", *(sides[axis] for axis in classifier.spatial_axes)], ir.DataType.INT32)
     counts = add_input(graph, COUNT, [count], ir.DataType.INT32)
     of_pixel = op.Unsqueeze(Tensor(tape, rank), [classifier.channel_axis])
     replaced = op.Less(of_pixel, op.Unsqueeze(Tensor(tape, counts), [1, 2, 3]))

@@ -54,10 +54,15 @@ class Classifier:
         return _static(self.image, self.channel_axis)
 
     @property
+    def spatial_axes(self) -> tuple[int, int]:
+        """Axes of height and width in the image input."""
+        return (2, 3) if self.layout == "NCHW" else (1, 2)
+
+    @property
     def size(self) -> tuple[int | None, int | None]:
         """Height and width of the image input in pixels, None where dynamic."""
-        height = 2 if self.layout == "NCHW" else 1
-        return _static(self.image, height), _static(self.image, height + 1)
+        height, width = self.spatial_axes
+        return _static(self.image, height), _static(self.image, width)
 
     @property
     def batch(self) -> int | None:

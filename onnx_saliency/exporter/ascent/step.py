@@ -233,9 +233,8 @@ def _in_layout(image: Tensor, classifier: Classifier, size: tuple[int, int]) -> 
         image = op.Transpose(image, perm=[0, 2, 3, 1])
     made = op.Cast(image, to=like.dtype) if like.dtype != image.dtype else op.Identity(image)
     assert like.shape is not None
-    sides = [size[0], size[1]]
-    first = 2 if classifier.channel_axis == 1 else 1
     dims = list(like.shape)
-    dims[first : first + 2] = sides
+    for axis, side in zip(classifier.spatial_axes, size, strict=True):
+        dims[axis] = side
     made.value.shape = ir.Shape(dims)
     return made

@@ -123,6 +123,6 @@ def _stages(classifier: Classifier, scores: ir.Value) -> list[Grid]:
 
 def _enlarged(small: Tensor, scene: Scene) -> Tensor:
     """A map [N, 1, h, w] at the image's size, [N, H, W]."""
-    rows = 2 if scene.classifier.channel_axis == 1 else 1
+    rows, _ = scene.classifier.spatial_axes
     size = op.Shape(scene.image, start=rows, end=rows + 2)
     return op.Squeeze(resize(small, size, (2, 3)), [1])

@@ -44,7 +44,7 @@ class TenCrop(Method):
     def write(self, scene: Scene) -> Attribution:
         """Mean of the crops' gradients and of their maps, at the image's own size."""
         image, channels = scene.image, scene.classifier.channel_axis
-        rows, columns = axes = (2, 3) if channels == 1 else (1, 2)
+        rows, columns = axes = scene.classifier.spatial_axes
         size = op.Shape(image, start=rows, end=columns + 1)  # [H, W]
         ratio = Fraction(self.enlarge).limit_denominator(_DENOMINATOR)  # in whole numbers: 336 · 8/7 is 384, no more
         large = op.Div(size * ratio.numerator + (ratio.denominator - 1), np.array(ratio.denominator))
