@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx_ir as ir
 
 from onnx_saliency.backward.registry import Call
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, full_like, op
 from onnx_saliency.backward.walk import backward
 from onnx_saliency.graph.writer import copy_graph
 
@@ -42,7 +42,7 @@ class Copy:
             total[value] = total[value] + dy if value in total else dy
         gradients = backward(self.graph, self.tape, total, wrt, self.policy)
         return [
-            zeros(self.tape.read(value)) if gradient is None else gradient
+            full_like(self.tape.read(value), 0.0) if gradient is None else gradient
             for value, gradient in zip(wrt, gradients, strict=True)
         ]
 
@@ -63,11 +63,6 @@ class Copy:
                 graph.remove(node, safe=True)
         graph.inputs[:] = inputs
         return graph
-
-
-def zeros(x: Tensor) -> Tensor:
-    """0 in the shape of `x`."""
-    return op.Expand(0.0, x.shape)
 
 
 def write(

@@ -233,6 +233,11 @@ class _Operators:
 op = _Operators()
 
 
+def full_like(x: Tensor, value: float) -> Tensor:
+    """`value` everywhere, in the shape of `x` and the type of the tape."""
+    return op.Expand(np.array(value, x.tape.dtype.numpy()), x.shape)
+
+
 def _as_array(operand: int | float | Sequence[int] | np.ndarray, tape: Tape) -> np.ndarray:
     """Integers are indices, axes and sizes (int64); floats are values in the tape's type."""
     array = np.asarray(operand)

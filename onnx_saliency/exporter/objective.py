@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.backward import Tape, Tensor, full_like, op
 from onnx_saliency.errors import ExportError, LayerError
 from onnx_saliency.exporter.append import add_input
 from onnx_saliency.exporter.layers import Layer, find_layer
@@ -186,7 +186,7 @@ def one_hot(scores: Tensor, index: Tensor) -> Tensor:
 
     The runtime refuses an index beyond the last, where OneHot would give a zero map.
     """
-    zeros = op.Expand(np.zeros(1, scores.dtype.numpy()), op.Shape(scores))
+    zeros = full_like(scores, 0.0)
     column = op.Unsqueeze(index, [1])
     ones = op.Expand(np.ones(1, scores.dtype.numpy()), op.Shape(column))
     return op.ScatterElements(zeros, column, ones, axis=1)

@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from onnx_saliency.backward.passes import hand_out, hand_out_lists, keeps_shape
 from onnx_saliency.backward.registry import Call, Gradients, expanded, refused, rule
-from onnx_saliency.backward.subgraph import Copy, write, zeros
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.subgraph import Copy, write
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, full_like, op
 from onnx_saliency.backward.walk import path_inside
 from onnx_saliency.graph.bodies import Axes, Body, bodies, captured, scan_axes
 from onnx_saliency.graph.writer import subgraphs
@@ -99,14 +99,14 @@ def repeat(n: Call, dy: Tensor) -> Gradients:
     for k, total in enumerate(totals, start=len(live)):
         gradients[k] = Tensor(copy.tape, total) + gradients[k]
 
-    last = [n.dys[k] or zeros(n.tape.read(n.node.outputs[k])) for k in live]
+    last = [n.dys[k] or full_like(n.tape.read(n.node.outputs[k]), 0.0) for k in live]
     reverse = _Reverse(
         n,
         body,
         copy,
         [*d_states, *totals],
         gradients,
-        [*last, *(zeros(n.tape.read(value)) for value in shared)],
+        [*last, *(full_like(n.tape.read(value), 0.0) for value in shared)],
         d_made,
     )
     found = reverse.loop() if n.op_type == "Loop" else reverse.scan([inputs[k - count] for k in cut])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import scatter_back
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, full_like, op
 
 # --- put by index ------------------------------------------------------------------------------
 
@@ -48,13 +48,13 @@ def _scattered(n: Call, dy: Tensor, put: Put, take: Take) -> Gradients:
     """
     x, u, reduction = n.input(0), n.input(2), n["reduction"]
     if reduction == "none":
-        return put(dy, _full(u, 0.0), "none"), None, take(dy)
+        return put(dy, full_like(u, 0.0), "none"), None, take(dy)
     if reduction == "add":
         return dy, None, take(dy)
     if reduction == "mul":
-        ones = _full(x, 1.0)
+        ones = full_like(x, 1.0)
         is_zero = u.equals(0)
-        zeros = take(put(_full(x, 0.0), is_zero.cast(like=dy), "add"))
+        zeros = take(put(full_like(x, 0.0), is_zero.cast(like=dy), "add"))
         safe = op.Where(is_zero, 1.0, u)
         others = take(put(ones, safe, "mul") * x * dy)
         lone = op.Where(zeros.equals(1), others, 0.0)
@@ -64,16 +64,12 @@ def _scattered(n: Call, dy: Tensor, put: Put, take: Take) -> Gradients:
     return share * x_chosen, None, take(share) * u_chosen
 
 
-def _full(like: Tensor, value: float) -> Tensor:
-    return op.Expand(value, like.shape)
-
-
 @rule("TensorScatter")
 def tensor_scatter(n: Call, dy: Tensor) -> Gradients:
     """y = x with u put from a position of each sample on: dx = dy where nothing was put, du = dy there"""
     u, start = n.input(1), n.optional(2)
     mode, axis, rank = n["mode"], n["axis"] % n.x.rank, n.x.rank
-    dx = op.TensorScatter(dy, _full(u, 0.0), start, mode=mode, axis=n["axis"])
+    dx = op.TensorScatter(dy, full_like(u, 0.0), start, mode=mode, axis=n["axis"])
     count = op.Squeeze(op.Shape(u, start=axis, end=axis + 1))
     along = op.Unsqueeze(op.Range(0, count, 1), [0])  # [1 or samples, positions]
     if start is not None:
@@ -102,7 +98,7 @@ def max_unpool(n: Call, dy: Tensor) -> Gradients:
 def top_k(n: Call, dy: Tensor) -> Gradients:
     """dx = dy at the positions that were picked"""
     indices = n.tape.read(n.node.outputs[1])
-    return op.ScatterElements(_full(n.x, 0.0), indices, dy, axis=n["axis"]), None
+    return op.ScatterElements(full_like(n.x, 0.0), indices, dy, axis=n["axis"]), None
 
 
 @rule("Compress")
@@ -117,7 +113,7 @@ def unique(n: Call, dy: Tensor) -> Gradients:
     x, axis, rank = (op.Reshape(n.x, [-1]), 0, 1) if n["axis"] is None else (n.x, n["axis"] % n.x.rank, n.x.rank)
     _, first = op.several("Unique", x, outputs=2, axis=axis, sorted=n["sorted"])
     along = op.Unsqueeze(first, [i for i in range(rank) if i != axis])
-    dx = op.ScatterElements(_full(x, 0.0), op.Expand(along, op.Shape(dy)), dy, axis=axis)
+    dx = op.ScatterElements(full_like(x, 0.0), op.Expand(along, op.Shape(dy)), dy, axis=axis)
     return op.Reshape(dx, n.x.shape)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_saliency.backward.lowering import parted
 from onnx_saliency.backward.registry import Call, Gradients, rule
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, full_like, op
 
 # --- helpers of this and other families --------------------------------------------------------
 
@@ -129,7 +129,7 @@ def concat(n: Call, dy: Tensor) -> Gradients:
 def split(n: Call, dy: Tensor) -> Gradients:
     """dx = the parts joined again, zeros for a part that nothing depends on"""
     outputs = [n.tape.read(value) for value in n.node.outputs]
-    parts = [op.Expand(0.0, y.shape) if part is None else part for part, y in zip(n.dys, outputs, strict=True)]
+    parts = [full_like(y, 0.0) if part is None else part for part, y in zip(n.dys, outputs, strict=True)]
     return op.Concat(*parts, axis=n["axis"]) if len(parts) > 1 else parts[0]
 
 
@@ -140,7 +140,7 @@ def slice_(n: Call, dy: Tensor) -> Gradients:
     if cuts is None:
         return scatter_back(n, dy)
     if not all(positions for _, positions, _ in cuts):  # nothing was cut out
-        return op.Expand(0.0, n.x.shape)
+        return full_like(n.x, 0.0)
     for axis, positions, length in cuts:
         dy = _spread(dy, axis, n.x.rank, positions, length)
     return dy

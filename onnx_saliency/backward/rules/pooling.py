@@ -10,7 +10,7 @@ from onnx_saliency.backward.lowering import into_blocks, stretched
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.reduction import count
 from onnx_saliency.backward.separable import apply_along, identity_along
-from onnx_saliency.backward.tensor import Tensor, op
+from onnx_saliency.backward.tensor import Tensor, full_like, op
 
 
 @rule("MaxPool")
@@ -65,7 +65,7 @@ def global_max_pool(n: Call, dy: Tensor) -> Gradients:
     """dx = dy at the arg-max of each channel, of equal values the first"""
     flat = op.Reshape(n.x, [0, 0, -1])
     switch = op.ArgMax(flat, axis=2, keepdims=1)
-    zeros = op.Expand(np.zeros(1, n.tape.dtype.numpy()), op.Shape(flat))
+    zeros = full_like(flat, 0.0)
     return op.Reshape(op.ScatterElements(zeros, switch, op.Reshape(dy, [0, 0, 1]), axis=2), n.x.shape)
 
 

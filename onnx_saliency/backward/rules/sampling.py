@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.linear import Window
 from onnx_saliency.backward.rules.movement import reshape_like
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, full_like, op
 
 # --- entries of a picture by position ----------------------------------------------------------
 
@@ -35,7 +35,7 @@ def entries_at(x: Tensor, at: Tensor) -> Tensor:
 
 def added_at(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
     """Zeros like `x` [N, C, S], with values added at positions `at`; both are [N, C, ...]."""
-    zeros = op.Expand(0.0, op.Shape(x))
+    zeros = full_like(x, 0.0)
     return op.ScatterElements(zeros, at, op.Reshape(values, [0, 0, -1]), axis=2, reduction="add")
 
 

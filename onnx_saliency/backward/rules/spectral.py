@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnx_saliency.backward.registry import Call, Gradients, rule
 from onnx_saliency.backward.rules.movement import padded, reshape_like
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tensor, full_like, op
 
 _FIRST_WITH_AXIS_INPUT = 20  # before, the axis was an attribute
 
@@ -72,7 +72,7 @@ def stft(n: Call, dy: Tensor) -> Gradients:
     starts = op.Unsqueeze(_range(op.Shape(dy, start=1, end=2)) * step, [1])
     at = op.Reshape(starts + _range(length), [1, -1, 1])
     flat = op.Reshape(frames, op.Concat([0, -1], op.Shape(x, start=2), axis=0))
-    zeros = op.Expand(0.0, op.Shape(x))
+    zeros = full_like(x, 0.0)
     dx = op.ScatterElements(zeros, op.Expand(at, op.Shape(flat)), flat, axis=1, reduction="add")
     return dx if n.x.rank == 3 else reshape_like(dx, n.x)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.backward import Tape, Tensor, full_like, op
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.passes import Pass, add_up, along_copies, check_passes
@@ -87,7 +87,7 @@ class IntegratedGradients(Method):
             products = (gradient, gradient * slope, slope * slope)
             return [*(each.total(product, weights) for product in products), start]
 
-        zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
+        zeros = full_like(image, 0.0)
         none = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image, end=1))
         one_each = op.Unsqueeze(none, axes)  # [N, 1, 1, 1]
         mean, product, square, start = add_up(

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
-from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.backward import Tape, Tensor, full_like, op
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.methods.method import Attribution, Method, Scene
 from onnx_saliency.exporter.methods.noise import normal, uniform
@@ -76,7 +75,7 @@ class SmoothGrad(Method):
             noise = op.Reshape(noise, op.Concat([-1], size.on(inner), axis=0))
             return op.Unsqueeze(image.on(inner), [1]) + noise * scale.on(inner)
 
-        zeros = op.Expand(np.zeros(1, image.dtype.numpy()), op.Shape(image))
+        zeros = full_like(image, 0.0)
         sums = add_up(
             scene,
             self.samples,

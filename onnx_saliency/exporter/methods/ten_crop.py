@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnx_saliency.backward import Tape, Tensor, op
+from onnx_saliency.backward import Tape, Tensor, full_like, op
 from onnx_saliency.backward.rules.movement import padded
 from onnx_saliency.errors import MethodError
 from onnx_saliency.exporter.loop import repeat
@@ -60,7 +60,7 @@ class TenCrop(Method):
             _, gradient = scene.at(op.Gather(crop, order, axis=columns), scene.seed.on(inner))
             gradient = op.Gather(gradient, order, axis=columns)
             saliency = op.ReduceMax(op.Abs(gradient), [channels], keepdims=1)
-            seen = op.Expand(np.ones(1, inner.dtype.numpy()), op.Shape(saliency))
+            seen = full_like(saliency, 1.0)
             around = op.Concat(start, room.on(inner) - start, axis=0)
             laid = [padded(values, around, list(axes), rank=4) for values in (gradient, saliency, seen)]
             return [total + values for total, values in zip(sums, laid, strict=True)], []
