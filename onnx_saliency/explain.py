@@ -28,6 +28,7 @@ from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
 from onnx_saliency.runtime import memory_limit as parse_limit
 from onnx_saliency.targets import PREDICTED, TargetReader, Targets
@@ -51,6 +52,7 @@ class Explanation:
         notes: what to know before comparing methods.
         pictures: the pictures, where pictures were given, one a row.
         placements: where each picture went into the network's input, one a row.
+        activation: what the network ends in, "Softmax", "LogSoftmax" or "Sigmoid"; None where it ends in the logits.
     """
 
     saliency: npt.NDArray[np.float32]
@@ -63,14 +65,15 @@ class Explanation:
     notes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     placements: tuple[Placement, ...] = ()
+    activation: str | None = None
 
     def __len__(self) -> int:
         return len(self.saliency)
 
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """Softmax of the logits, (N, classes)."""
-        return softmax(self.logits)
+        """Of the classes, (N, classes): the sigmoid of each logit of a network that ends in Sigmoid, else a softmax."""
+        return probabilities(self.logits, self.activation)
 
     @cached_property
     def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
@@ -171,7 +174,7 @@ class Explainer:
         self._limit = parse_limit(memory_limit)
         self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
-        self.classes = facts.classes
+        self.classes, self.activation = facts.classes, facts.activation
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
         if self._limit is not None:
@@ -270,6 +273,7 @@ class Explainer:
             notes=self.notes,
             pictures=tuple(pictures[row] for row in rows) if pictures else (),
             placements=tuple(placements[row] for row in rows) if placements else (),
+            activation=self.activation,
         )
 
     def prepare(
@@ -377,13 +381,6 @@ def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) ->
 def _pictures_a_run(provider: str, threads: int | None) -> int:
     """What keeps threads at work. On the CPU more take their values out of its caches, and so take longer each."""
     return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits (N, classes)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:

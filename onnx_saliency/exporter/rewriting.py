@@ -36,6 +36,7 @@ class Facts:
         shape: its four lengths, None where open.
         layout: where its channels lie.
         classes: number of classes, None where it is open.
+        activation: what the model ends in behind its score: "Softmax", "LogSoftmax", "Sigmoid", or None.
         width: how many scores there are to choose a target from: classes, or channels; None where it is open.
         changed, smooth, layer, notes: as in `Explained`.
         stored: what this package stored in the model's metadata.
@@ -46,6 +47,7 @@ class Facts:
     shape: tuple[int | None, ...]
     layout: Layout
     classes: int | None
+    activation: str | None
     width: int | None
     changed: tuple[str, ...]
     smooth: tuple[str, ...]
@@ -83,6 +85,7 @@ class Facts:
             tuple(length if isinstance(length, int) else None for length in image.shape),
             classifier.layout,
             classifier.classes,
+            classifier.activation,
             explained.width,
             explained.changed,
             explained.smooth,

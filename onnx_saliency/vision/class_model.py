@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import Explainer, softmax, with_settings
+from onnx_saliency.explain import Explainer, with_settings
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
@@ -22,6 +22,7 @@ from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
 from onnx_saliency.images.choice import choose_labels
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
 from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
 
@@ -53,6 +54,7 @@ class ClassModel:
         labels: names of the classes, None where none are known.
         provider: what the network ran on.
         partial: whether it was interrupted: before the last step, or before all images were begun.
+        activation: what the network ends in, "Softmax", "LogSoftmax" or "Sigmoid"; None where it ends in the logits.
     """
 
     inputs: npt.NDArray[np.float32]
@@ -68,14 +70,15 @@ class ClassModel:
     labels: Labels | None = None
     provider: str = "cpu"
     partial: bool = False
+    activation: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """Softmax of the logits, (K, classes)."""
-        return softmax(self.logits)
+        """Of the classes, (K, classes): the sigmoid of each logit of a network that ends in Sigmoid, else a softmax."""
+        return probabilities(self.logits, self.activation)
 
 
 def class_model(
@@ -179,6 +182,7 @@ def class_model(
         labels=names,
         provider=session.provider,
         partial=found[-1].interrupted or len(inputs) < len(targets),
+        activation=classifier.activation,
     )
 
 

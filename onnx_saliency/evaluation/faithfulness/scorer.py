@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from onnx_saliency.errors import TargetError
 from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
-from onnx_saliency.explain import Explainer, softmax
+from onnx_saliency.explain import Explainer
 from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Session
 
 Floats = npt.NDArray[np.float64]
@@ -35,12 +36,10 @@ class Scores:
         """The score of one class, float64 (K,). TargetError where there is no such class."""
         if not 0 <= target < self.logits.shape[1]:
             raise TargetError(f"No class {target}: the model has {self.logits.shape[1]}, counted from 0.")
-        if kind == "logit":
-            chosen = self.logits
-        elif kind == "answer" or self.activation in ("Softmax", "Sigmoid"):
-            chosen = self.answers
+        if kind == "probability":
+            chosen = probabilities(self.logits.astype(np.float64), self.activation)
         else:
-            chosen = np.exp(self.answers) if self.activation == "LogSoftmax" else softmax(self.logits)
+            chosen = self.logits if kind == "logit" else self.answers
         return chosen[:, target].astype(np.float64)
 
 
