@@ -151,14 +151,21 @@ class Explainer:
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
+        limit = parse_limit(memory_limit)
+        if limit is not None:
+            cuda = replace(cuda or CudaOptions(), memory_limit=limit)
         self.source = model
         self._given = {
             "providers": providers,
             "input": input,
             "output": output,
             "threads": threads,
+            "batch_size": batch_size,
+            "memory_limit": limit,
             "feeds": feeds,
             "cache": cache,
+            "cuda": cuda,
+            "precision": precision,
         }
         profile = profile_for(first_provider(providers))
         options = Options(
@@ -171,14 +178,12 @@ class Explainer:
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
         self.layout = facts.layout
         self.batch = facts.batch
-        self._limit = parse_limit(memory_limit)
+        self._limit = limit
         self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
         self.classes, self.activation = facts.classes, facts.activation
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
-        if self._limit is not None:
-            cuda = replace(cuda or CudaOptions(), memory_limit=self._limit)
         self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
         self._most = facts.batch or batch_size or _pictures_a_run(self.provider, threads)
         self.feeds = self.session.other_inputs({self.input}, feeds or {})
@@ -187,7 +192,10 @@ class Explainer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How its model is read and run, for verbs that write another graph of it: their options by name."""
+        """How its model is read and run, for verbs that write another graph of it: options of `Explainer` by name.
+
+        All but what is explained, and how: `method`, `score` and `several`, which each verb has of its own.
+        """
         names = None if self.labels is None else list(self.labels.names)
         return {**self._given, "preprocess": self.preprocess, "labels": names}
 
@@ -376,6 +384,16 @@ def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) ->
         return model, dict(options)
     given = {name: value for name, value in options.items() if value is not None}
     return model.source, {**model.settings, **given}
+
+
+def sessions_like(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an explainer's settings, what a `Session` of another graph of its model takes."""
+    cuda = settings.get("cuda")
+    return {
+        "providers": settings["providers"],
+        "threads": settings["threads"],
+        "cuda": None if cuda is None else cuda.without_graph(),
+    }
 
 
 def _pictures_a_run(provider: str, threads: int | None) -> int:

@@ -1,5 +1,6 @@
 """Model and pictures in, maps out: arrays and pictures, batches, layouts, targets, and every refusal."""
 
+import inspect
 import json
 from dataclasses import replace
 
@@ -11,7 +12,9 @@ from PIL import Image
 import onnx_saliency as xs
 from onnx_saliency import ImageError, LabelError, ModelError, TargetError
 from onnx_saliency.embedded import default_model, default_pictures
+from onnx_saliency.explain import sessions_like
 from onnx_saliency.images import prepare, read_picture
+from onnx_saliency.runtime import CudaOptions
 
 ALL = {**CONV_WEIGHTS, **HEAD_WEIGHTS}
 PLAIN = xs.Preprocess(resize=None, mean=127.5, std=127.5)
@@ -478,3 +481,34 @@ def test_a_runtime_refusal_is_one_sentence(monkeypatch):
     e.explain(X)
     with pytest.raises(ModelError, match=r"cannot run the model on image float32\[1, 3, 16, 16\]"):
         e.explain(images(1, 3, 16, 16))
+
+
+# --- settings, for verbs that write another graph of the model ------------------------------------
+
+OF_THE_VERB = {"method", "score", "several"}
+"""What is explained, and how: each verb has its own."""
+
+
+def test_every_option_is_a_setting_or_the_verbs_own():
+    options = set(inspect.signature(xs.Explainer.__init__).parameters) - {"self", "model"}
+    assert set(explainer().settings) == options - OF_THE_VERB
+
+
+def test_the_settings_make_the_same_explainer_again():
+    first = explainer(precision="double", batch_size=3, memory_limit="4GiB", cuda=CudaOptions(tf32=True), threads=1)
+    again = xs.Explainer(first.source, **first.settings)
+    assert again.settings == first.settings
+    assert (again.precision, again.batch_size) == ("double", 3)
+    assert first.settings["memory_limit"] == 4 << 30
+    assert first.settings["cuda"] == CudaOptions(tf32=True, memory_limit=4 << 30)
+
+
+def test_a_segmenter_runs_as_its_explainer_does():
+    given = explainer(precision="double", batch_size=3, memory_limit="4GiB")
+    made = xs.Segmenter(given).explainer
+    assert (made.precision, made.batch_size, made.settings["memory_limit"]) == ("double", 3, 4 << 30)
+
+
+def test_other_sessions_take_no_cuda_graph():
+    given = explainer().settings | {"cuda": CudaOptions(tf32=True, graph=True)}
+    assert sessions_like(given) == {"providers": ["cpu"], "threads": None, "cuda": CudaOptions(tf32=True)}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import Explainer, with_settings
+from onnx_saliency.explain import Explainer, sessions_like, with_settings
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
@@ -22,6 +22,7 @@ from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
 from onnx_saliency.images.choice import choose_labels
+from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
 from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
@@ -33,6 +34,7 @@ Progress = Callable[[int, int, int, float], None]
 """Told after some steps: images finished before, step, steps, mean score of those under way."""
 
 _TOLD_EVERY = 8  # steps
+_AT_ONCE = 16  # images
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def class_model(
     against: int | None = None,
     frames: int = 0,
     size: int | tuple[int, int] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     preprocess: PreprocessChoice = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     input: str | None = None,
@@ -107,8 +109,8 @@ def class_model(
     and number of threads give the same images.
 
     Args:
-        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model, preprocessing, labels and
-            providers are taken where the options below leave them open.
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model and settings are taken
+            where the options below leave them open; but for its precision, a CUDA graph, and the memory limit of a CPU.
         classes: numbers or names; None takes all.
         recipe: "paper", "modern", or a `Recipe`.
         seed: of starts and views.
@@ -117,7 +119,7 @@ def class_model(
         against: a class whose score is subtracted: what speaks for a class and not for this one.
         frames: how many pictures of the way up are kept.
         size: height and width, for networks that take any; None takes that of the preprocessing.
-        batch_size: images at once; halved where memory does not suffice.
+        batch_size: images at once; halved where memory does not suffice. None: 16.
         preprocess: how pixels become network input, whose mean is added at the end; None takes what the model stores,
             a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
@@ -138,14 +140,15 @@ def class_model(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
     """
     recipe = find_recipe(recipe)
-    if batch_size < 1 or frames < 0:
-        raise SaliencyError(f"batch_size is 1 or more images, frames 0 or more, not {batch_size} and {frames}.")
+    for name, number, least in (("batch_size", batch_size, 1), ("frames", frames, 0), ("seed", seed, 0)):
+        if not is_integer(number, least) and not (name == "batch_size" and number is None):
+            raise SaliencyError(f"{name} is a whole number, {least} or more, not {number!r}.")
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "input": input, "output": output}
-    given |= {"providers": providers, "threads": threads, "feeds": feeds}
+    given |= {"providers": providers, "threads": threads, "feeds": feeds, "batch_size": batch_size}
     model, chosen = with_settings(model, given)
     source = load(model)
     named = {"input": chosen["input"], "output": chosen["output"]}
-    runs_on = {"providers": chosen["providers"], "threads": chosen["threads"]}
+    runs_on = sessions_like(chosen)
     prepared = prepare_step(
         source,
         recipe,
@@ -165,7 +168,9 @@ def class_model(
     others = session.other_inputs({*step.states, TARGET, KEY}, chosen["feeds"] or {})
 
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
-    found = ascent.run(targets, classifier.batch or batch_size, fixed=classifier.batch is not None)
+    found = ascent.run(
+        targets, classifier.batch or chosen["batch_size"] or _AT_ONCE, fixed=classifier.batch is not None
+    )
     inputs = np.concatenate([part.image for part in found])
     logits = _logits(judge, classifier.image.name or "", inputs, others, classifier.batch)
     return ClassModel(

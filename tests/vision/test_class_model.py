@@ -386,8 +386,10 @@ def test_other_failures_are_not_tried_again(monkeypatch):
         ({"score": xs.Channel("c"), "classes": ["tench"], "labels": NAMES}, TargetError, "Channels of a layer are num"),
         ({"size": 9}, ImageError, "takes images of 8 x 8, not of 9 x 9"),
         ({"size": (8, 0)}, ImageError, "1 pixel or more high and wide, not 8 x 0"),
-        ({"batch_size": 0}, xs.SaliencyError, "batch_size is 1 or more"),
-        ({"frames": -1}, xs.SaliencyError, "frames 0 or more"),
+        ({"batch_size": 0}, xs.SaliencyError, "batch_size is a whole number, 1 or more, not 0"),
+        ({"frames": -1}, xs.SaliencyError, "frames is a whole number, 0 or more, not -1"),
+        ({"seed": -1}, xs.SaliencyError, "seed is a whole number, 0 or more, not -1"),
+        ({"seed": 2.5}, xs.SaliencyError, "seed is a whole number, 0 or more, not 2.5"),
         ({"preprocess": "nobody"}, ImageError, "nobody"),
         ({"feeds": {"gain": 1}}, ModelError, "no input 'gain'"),
         ({"providers": ["tpu"]}, xs.ProviderError, "tpu"),
@@ -564,6 +566,14 @@ def test_an_explainer_stands_for_its_model_and_settings():
     assert found.labels.names == tuple(NAMES)
     other = xs.class_model(explainer, ["tench"], recipe=FEW, labels=NAMES[1:] + NAMES[:1])
     assert other.target.tolist() == [4]  # what is given goes before the explainer's
+
+
+@pytest.mark.parametrize(("given", "begun"), [({}, {0, 1, 2}), ({"batch_size": 2}, {0, 2})])
+def test_images_at_once_are_the_explainers(given, begun):
+    told = set()
+    explainer = xs.Explainer(small(), providers=["cpu"], batch_size=1)
+    xs.class_model(explainer, [1, 2, 3], recipe=FEW, progress=lambda done, *_: told.add(done), **given)
+    assert told == begun
 
 
 def test_a_score_that_does_not_rise_is_said():

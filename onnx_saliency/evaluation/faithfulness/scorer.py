@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnx_saliency.errors import TargetError
 from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
-from onnx_saliency.explain import Explainer
+from onnx_saliency.explain import Explainer, sessions_like
 from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Session
@@ -47,7 +47,7 @@ class Scorer:
     """A model behind what perturbs its images; the session is built once.
 
     Args:
-        explainer: whose model, input and output, provider and threads are taken.
+        explainer: whose model, input and output, provider, threads and use of CUDA are taken, but for CUDA graphs.
         batch_size: images a run, where the model leaves it open; halved where memory does not suffice.
 
     Raises:
@@ -60,7 +60,7 @@ class Scorer:
         self._activation = perturbed.activation
         self._fixed = perturbed.batch
         self.batch_size = perturbed.batch or batch_size
-        self._session = Session(perturbed.model, providers=settings["providers"], threads=settings["threads"])
+        self._session = Session(perturbed.model, **sessions_like(settings))
         self._feeds = explainer.feeds
 
     def score(
