@@ -68,7 +68,7 @@ def measure(
     Returns: whether pictures were left out because they cannot be read; only with `skip`.
     """
     from onnx_saliency.evaluation.faithfulness import METRICS, measure_faithfulness
-    from onnx_saliency.report.faithfulness import ALIKE, COLUMNS, LEGEND, FaithfulnessPages, cells
+    from onnx_saliency.report.faithfulness import COLUMNS, FaithfulnessPages, best_methods, cells, legend
 
     pages = FaithfulnessPages(folder, title, facts)
     for subject, text in protocol.describe().items():
@@ -83,7 +83,9 @@ def measure(
         return bool(result.failed)
     rows = [[row["name"], *cells(row)] for row in measured["contenders"]]
     print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()), whole=["", *COLUMNS.values()])
-    out.print(f"\n{LEGEND}\n\nBest method:")
-    print_facts((f"  {COLUMNS[name]}", measured["best"][name] or ALIKE) for name in METRICS)
+    out.print(f"\n{legend(measured)}")
+    if not measured["note"]:
+        out.print("\nBest method:")
+        print_facts((f"  {COLUMNS[name]}", best) for name, best in zip(METRICS, best_methods(measured), strict=True))
     out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
     return bool(result.failed)

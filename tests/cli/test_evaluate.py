@@ -32,7 +32,7 @@ def test_rewritten_models_are_kept_unless_forbidden(net, data, tmp_path, command
 def test_the_table(net, data, tmp_path, command):
     ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--count", "2", "--cases", "0")
     assert ran.code == 0
-    for word in ("paper", "best", "centred box", "MaxBoxAccV2", "2 pictures of set"):
+    for word in ("paper", "best", "centred box", "MaxBoxAccV2", "2 pictures of set", "2 picture(s): too few"):
         assert word in ran.out + ran.err
 
 

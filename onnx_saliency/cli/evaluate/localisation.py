@@ -69,7 +69,8 @@ def localisation(
     columns = [column.format(best=BEST.name) for column in COLUMNS]
     rows = [[row["name"], *cells(row, intervals=False)] for row in pages.measured["contenders"]]
     print_table(["", *columns], rows, numbers=columns, whole=[""])
-    out.print("\n* the 95 % interval of the difference leaves out 0; the intervals are in results.json\n")
+    mark = "* the 95 % interval of the difference leaves out 0; the intervals are in results.json"
+    out.print(f"\n{pages.measured['note'] or mark}\n")
     print_table(
         ["map of", *MAP_COLUMNS],
         [[name, *map_cells(row)] for name, row in pages.measured["maps"].items()],

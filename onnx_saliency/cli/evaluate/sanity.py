@@ -38,7 +38,7 @@ def sanity(
 ) -> None:
     """Randomise the network's layers, the pixels and the class, and see whether the maps change (Adebayo et al. 2018).
 
-    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. A verdict takes two
+    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. A verdict takes six
     pictures or more. Exit code 1 if some could not be read; the others are done.
 
     Example: onnx-saliency evaluate sanity net.onnx photographs --preprocess imagenet

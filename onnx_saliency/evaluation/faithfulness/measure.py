@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from onnx_saliency.errors import ImageError, MetricError
 from onnx_saliency.evaluation.arrays import min_max
-from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference
+from onnx_saliency.evaluation.bootstrap import LEAST, Interval, bootstrap_difference
 from onnx_saliency.evaluation.faithfulness.curves import area_under, fills, perturbation_curve
 from onnx_saliency.evaluation.faithfulness.order import BASELINES, rank_pixels
 from onnx_saliency.evaluation.faithfulness.protocol import MODES, Mode, Protocol
@@ -105,7 +105,12 @@ class Faithfulness:
         return bootstrap_difference(self.find(first).measure(metric), self.find(second).measure(metric))
 
     def best(self, metric: str) -> str | None:
-        """The method that is best by the mean, the first of equal ones; None where all are. Baselines do not count."""
+        """The method that is best by the mean, the first of equal ones; baselines do not count.
+
+        None where all are equal, and of fewer pictures than an interval takes.
+        """
+        if len(self) < LEAST:
+            return None
         sign = 1 if METRICS[metric] == HIGHER else -1
         means = {each.name: sign * each.measure(metric).mean() for each in self.contenders if not each.baseline}
         alike = len(means) > 1 and len(set(means.values())) == 1
