@@ -23,6 +23,7 @@ from onnx_saliency.evaluation.faithfulness.subsets import (
     infidelity,
     sensitivity_n,
 )
+from onnx_saliency.evaluation.named import by_name
 from onnx_saliency.explain import Explainer
 from onnx_saliency.images import Picture, read_picture
 
@@ -71,8 +72,8 @@ class Contender:
         return curve
 
     def measure(self, name: str) -> Floats:
-        """A metric's numbers, float64 (N,)."""
-        return np.array(self.values[name])
+        """A metric's numbers, float64 (N,); MetricError where there is no such metric."""
+        return np.array(by_name(self.values, name, "metric"))
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ class Faithfulness:
         return len(self.images)
 
     def find(self, name: str) -> Contender:
-        """The contender called so."""
-        return next(each for each in self.contenders if each.name == name)
+        """The contender with this name; MetricError where there is none."""
+        return by_name({each.name: each for each in self.contenders}, name, "contender")
 
     def difference(self, first: str, second: str, metric: str) -> Interval:
         """Mean of a metric of one contender less that of another, and its interval: paired, by picture."""
@@ -109,9 +110,9 @@ class Faithfulness:
 
         None where all are equal, and of fewer pictures than an interval takes.
         """
+        sign = 1 if by_name(METRICS, metric, "metric") == HIGHER else -1
         if len(self) < LEAST:
             return None
-        sign = 1 if METRICS[metric] == HIGHER else -1
         means = {each.name: sign * each.measure(metric).mean() for each in self.contenders if not each.baseline}
         alike = len(means) > 1 and len(set(means.values())) == 1
         return None if alike else max(means, key=lambda name: means[name])

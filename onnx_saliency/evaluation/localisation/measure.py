@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onnx_saliency.evaluation.localisation.boxes import OVERLAP, best_iou, point
 from onnx_saliency.evaluation.localisation.contenders import Baseline, baselines
 from onnx_saliency.evaluation.localisation.max_box_accuracy import MaxBoxAccuracy
 from onnx_saliency.evaluation.localisation.pixels import PixelPrecision, mask_iou
+from onnx_saliency.evaluation.named import by_name
 from onnx_saliency.images import read_picture
 from onnx_saliency.vision import Segmentation, Segmenter, bounding_box, cut_out
 
@@ -82,6 +84,9 @@ class Contender:
         return 1 - _best(right)
 
 
+_MEASURES = {name: attrgetter(name) for name in ("boxes", "masks", "known")}
+
+
 @dataclass
 class MapMeasures:
     """What is measured of a map itself: MaxBoxAcc and V2, PxAP, and the pointing game."""
@@ -108,12 +113,13 @@ class Localisation:
 
     def difference(self, first: str, second: str, measure: str) -> Interval:
         """Mean of a measure ("boxes", "masks", "known") of one contender less that of another, paired."""
-        a, b = (getattr(self.find(name), measure) for name in (first, second))
+        of = by_name(_MEASURES, measure, "measure")
+        a, b = (of(self.find(name)) for name in (first, second))
         return bootstrap_difference(a, b)
 
     def find(self, name: str) -> Contender:
-        """The contender called so."""
-        return next(each for each in self.contenders if each.name == name)
+        """The contender with this name; MetricError where there is none."""
+        return by_name({each.name: each for each in self.contenders}, name, "contender")
 
 
 def measure_localisation(
