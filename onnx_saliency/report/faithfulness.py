@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.results import as_failures, as_text
 from onnx_saliency.report.table import csv_text
 
 RANDOM, CENTRE, _ = BASELINES
@@ -111,14 +111,17 @@ class FaithfulnessPages:
         folder: made with its parents when there is something to write.
         title: of the page.
         facts: further facts for `results.json`, such as model and data set.
+        failed: (name, reason) of pictures that were left out before.
 
     Raises:
         OutputError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, title: str, facts: Mapping[str, Any], failed: Iterable[tuple[str, str]] = ()
+    ) -> None:
         check_folder(folder)
-        self._folder, self._title, self._facts = folder, title, dict(facts)
+        self._folder, self._title, self._facts, self._failed = folder, title, dict(facts), tuple(failed)
 
     def write(
         self,
@@ -132,7 +135,8 @@ class FaithfulnessPages:
             OutputError: a file cannot be written.
         """
         make_folder(self._folder)
-        measured = {**self._facts, "pictures": len(result), **as_json(result)}
+        failed = as_failures([*self._failed, *result.failed])
+        measured = {**self._facts, "pictures": len(result), "failed": failed, **as_json(result)}
         write_json(self._folder / "results.json", measured)
         columns = per_picture(result)
         write_text(self._folder / "pictures.csv", _csv(columns))

@@ -43,7 +43,7 @@ def as_json(result: Localisation, best: str) -> dict[str, Any]:
         }
         for name, each in result.maps.items()
     }
-    note = too_few(len(result.find(best).pictures))
+    note = too_few(len(result))
     return {"best": best, "contenders": rows, "maps": maps, "classified": dict(result.top), "note": note}
 
 

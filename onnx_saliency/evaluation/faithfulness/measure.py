@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from onnx_saliency.evaluation.faithfulness.subsets import (
     sensitivity_n,
 )
 from onnx_saliency.evaluation.named import by_name
+from onnx_saliency.evaluation.reading import Failed, read_or_leave_out
 from onnx_saliency.explain import Explainer
 from onnx_saliency.images import Picture, read_picture
 
@@ -92,7 +94,7 @@ class Faithfulness:
     contenders: tuple[Contender, ...]
     images: list[str] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: Failed = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -154,7 +156,7 @@ def measure_faithfulness(
     contenders = [Contender(name) for name in explainers] + [Contender(name, True) for name in BASELINES]
     result = Faithfulness(protocol, tuple(contenders))
     for done, case in enumerate(listed, 1):
-        picture = _read(case, result.failed if skip else None)
+        picture = read_or_leave_out(partial(_read, case), case.image, result.failed if skip else None)
         if picture is not None:
             image, _, _ = first.prepare(picture)
             target = _target(scorer, protocol, image, case.accepted, first)
@@ -172,15 +174,8 @@ def measure_faithfulness(
     return result
 
 
-def _read(case: Case, failed: list[tuple[str, str]] | None) -> Picture | None:
-    """The picture of a case; None where it cannot be read and `failed` takes the reason. Raises ImageError."""
-    try:
-        return case.image if isinstance(case.image, Picture) else read_picture(case.image)
-    except ImageError as error:
-        if failed is None:
-            raise
-        failed.append((str(case.image), str(error)))
-        return None
+def _read(case: Case) -> Picture:
+    return case.image if isinstance(case.image, Picture) else read_picture(case.image)
 
 
 def _target(

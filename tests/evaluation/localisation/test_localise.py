@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 import onnx_saliency as xs
+from onnx_saliency.errors import DatasetError, ImageError
 from onnx_saliency.evaluation import best_iou, box_iou
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, read_mask, resolve_labels
 from onnx_saliency.evaluation.localisation.contenders import (
@@ -136,3 +137,21 @@ def test_few_pictures_have_no_marks(dataset, segmenters):
     assert found["contenders"][0]["best_minus"]["boxes"]["low"] is None
     assert "*" not in "".join(cells(found["contenders"][0], intervals=False))
     assert "[" not in "".join(cells(found["contenders"][0]))
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(dataset, segmenters, folder):
+    example = dataset.examples[1]
+    broken = {"images": example.image, "masks": example.mask}[folder]
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises((ImageError, DatasetError), match=r"1\.png"):
+        measure_localisation(segmenters[:1], dataset, others=[])
+    told = []
+    result = measure_localisation(segmenters[:1], dataset, others=[], skip=True, progress=told.append)
+    assert told == list(range(1, COUNT + 1))
+    assert len(result) == COUNT - 1
+    assert [name for name, _ in result.failed] == [str(example.image)]
+    others = replace(dataset, examples=(*dataset.examples[:1], *dataset.examples[2:]))
+    assert summary(result) == summary(measure_localisation(segmenters[:1], others, others=[]))
+    with pytest.raises(ImageError, match="None of the 1 pictures"):
+        measure_localisation(segmenters[:1], replace(dataset, examples=(example,)), others=[], skip=True)
