@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onnx_saliency.errors import ImageError, LayerError, MethodError, ModelError, SaliencyError, TargetError
+from onnx_saliency.classes import check_known
+from onnx_saliency.errors import ImageError, LayerError, MethodError, ModelError, SaliencyError
 from onnx_saliency.explain import Explainer
 from onnx_saliency.exporter import Method, Neuron, find_method, score_model
 from onnx_saliency.exporter.methods import Gradient
@@ -261,11 +262,7 @@ class ActivationSearch:
     def _known_channels(self, width: int) -> list[int]:
         if self._channels is None:
             return list(range(min(self._first, width)))
-        beyond = [channel for channel in self._channels if channel >= width]
-        if beyond:
-            raise TargetError(
-                f"No channel {', '.join(map(str, beyond))}: the layer has {width} channels, 0 to {width - 1}."
-            )
+        check_known(self._channels, width, of_classes=False)
         return self._channels
 
     def _in_rgb(self, projection: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

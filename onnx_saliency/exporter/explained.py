@@ -26,6 +26,7 @@ from onnx_saliency.backward import (
     nodes_on,
     op,
 )
+from onnx_saliency.classes import check_known
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.double import write_out_double
@@ -162,8 +163,8 @@ def build_explained(
     if tape.nodes:
         move_into(graph, tape)  # they are differentiated like the model's own
         infer_shapes(classifier.model)
-    _check_target(options.target, width)
-    _check_target("default" if options.against is None else options.against, width)
+    _check_target(options.target, width, of_classes=of_classes)
+    _check_target("default" if options.against is None else options.against, width, of_classes=of_classes)
     _check_several(options, width)
     path = find_path(graph, [scores.value], [image])
     if not path.nodes:
@@ -295,14 +296,12 @@ def _types(image: ir.Value, options: Options) -> tuple[ir.DataType, Profile]:
     return (ir.DataType.DOUBLE, "portable") if options.precision == "double" else (compute_type(image), options.profile)
 
 
-def _check_target(target: object, classes: int | None) -> None:
+def _check_target(target: object, classes: int | None, *, of_classes: bool) -> None:
     if target in ("default", "required"):
         return
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise TargetError(f"The target is 'default', 'required' or a class by its number, not {target!r}.")
-    if target < 0 or (classes is not None and target >= classes):
-        known = f"{classes} classes, 0 to {classes - 1}" if classes is not None else "classes from 0"
-        raise TargetError(f"No class {target}: the model has {known}.")
+    check_known([int(target)], classes, of_classes=of_classes)
 
 
 def _check_several(options: Options, width: int | None) -> None:

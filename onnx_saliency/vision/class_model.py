@@ -25,7 +25,8 @@ from onnx_saliency.images.choice import choose_labels
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
-from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
+from onnx_saliency.targets import TargetReader
+from onnx_saliency.vision.step import PreprocessChoice, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""
@@ -376,18 +377,7 @@ def _targets(
     given = [classes] if isinstance(classes, int | str | np.integer) else list(classes)
     if not given:
         raise TargetError("No classes were named: give numbers or names, or None for all.")
-    numbers = []
-    for item in given:
-        if isinstance(item, str):
-            if not of_classes:
-                raise TargetError(f"Channels of a layer are numbers, not {item!r}.")
-            if labels is None:
-                raise TargetError(f"The class {item!r} is a name, and no labels are known. Give labels, or a number.")
-            numbers.append(labels.index(item))
-        else:
-            numbers.append(int(item))
-    check_targets(numbers, width, of_classes=of_classes)
-    return np.array(numbers, np.int64)
+    return TargetReader(labels, width, of_classes=of_classes).read_one_each(given, len(given))
 
 
 def _logits(

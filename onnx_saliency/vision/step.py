@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from onnx_saliency.backward import Profile, is_expanded
-from onnx_saliency.errors import ImageError, TargetError
+from onnx_saliency.classes import check_known
+from onnx_saliency.errors import ImageError
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
 from onnx_saliency.exporter.files import check_writable, save
@@ -149,17 +150,8 @@ def prepare_step(
         classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed, profile=profile
     )
     if against is not None:
-        check_targets([against], step.width, of_classes=score is None)
+        check_known([against], step.width, of_classes=score is None)
     return Prepared(classifier, chosen, range_, step)
-
-
-def check_targets(numbers: Sequence[int], width: int | None, *, of_classes: bool) -> None:
-    """Refuse numbers that are no class, or channel, of the `width` there are; raises TargetError."""
-    beyond = sorted({number for number in numbers if number < 0 or (width is not None and number >= width)})
-    if beyond:
-        one, several = ("class", "classes") if of_classes else ("channel", "channels")
-        known = f"{several} count from 0" if width is None else f"there are {width} {several}, 0 to {width - 1}"
-        raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}.")
 
 
 def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparation: Preprocess) -> tuple[int, int]:

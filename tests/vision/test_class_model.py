@@ -372,8 +372,8 @@ def test_other_failures_are_not_tried_again(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"classes": [1, 7, 5]}, TargetError, "No class 5, 7: there are 5 classes, 0 to 4"),
-        ({"classes": [-1]}, TargetError, "No class -1: there are 5 classes"),
+        ({"classes": [1, 7, 5]}, TargetError, "No class 5, 7: the model has 5 classes, 0 to 4"),
+        ({"classes": [-1]}, TargetError, "No class -1: the model has 5 classes"),
         ({"classes": []}, TargetError, "No classes were named"),
         ({"classes": ["tench"]}, TargetError, "'tench' is a name, and no labels are known"),
         ({"classes": ["tigershark"], "labels": NAMES}, LabelError, "closest are tiger shark"),
@@ -382,8 +382,12 @@ def test_other_failures_are_not_tried_again(monkeypatch):
         ({"against": -1}, TargetError, "No class -1"),
         ({"recipe": "old"}, RecipeError, "the recipes are paper, modern"),
         ({"score": xs.Channel("nowhere")}, LayerError, "nowhere"),
-        ({"score": xs.Channel("c"), "classes": [4]}, TargetError, "No channel 4: there are 4 channels, 0 to 3"),
-        ({"score": xs.Channel("c"), "classes": ["tench"], "labels": NAMES}, TargetError, "Channels of a layer are num"),
+        ({"score": xs.Channel("c"), "classes": [4]}, TargetError, "No channel 4: the layer has 4 channels, 0 to 3"),
+        (
+            {"score": xs.Channel("c"), "classes": ["tench"], "labels": NAMES},
+            TargetError,
+            "A channel is given by its number, not by 'tench'",
+        ),
         ({"size": 9}, ImageError, "takes images of 8 x 8, not of 9 x 9"),
         ({"size": (8, 0)}, ImageError, "1 pixel or more high and wide, not 8 x 0"),
         ({"batch_size": 0}, xs.SaliencyError, "batch_size is a whole number, 1 or more, not 0"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.errors import TargetError
+from onnx_saliency.classes import check_known
 from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
 from onnx_saliency.explain import Explainer, sessions_like
 from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
@@ -34,8 +34,7 @@ class Scores:
 
     def of(self, target: int, kind: ScoreKind) -> Floats:
         """The score of one class, float64 (K,). TargetError where there is no such class."""
-        if not 0 <= target < self.logits.shape[1]:
-            raise TargetError(f"No class {target}: the model has {self.logits.shape[1]}, counted from 0.")
+        check_known([target], self.logits.shape[1])
         if kind == "probability":
             chosen = probabilities(self.logits.astype(np.float64), self.activation)
         else:
