@@ -250,7 +250,8 @@ class Explainer:
 
         Raises:
             ImageError: a picture that cannot be read, or an array of another shape than the network's.
-            TargetError: a class that the model does not have, or another number of targets than images.
+            TargetError: a class that the model does not have, another number of targets than images, or a class against
+                itself.
             ModelError: the runtime refuses the images, or the network makes NaN of one.
             OutOfMemoryError: memory, or the limit set to it, does not suffice for one image.
         """
@@ -261,7 +262,7 @@ class Explainer:
         else:
             array, pictures, placements = self.prepare(images)
         targets = self._targets.read(target, len(array))
-        others = np.full(len(array), PREDICTED) if against is None else self._targets.read_one_each(against, len(array))
+        others = self._targets.read_against(against, targets)
         batches = Batches(len(array), self._fitting(array.shape[1:]), fixed=self.batch is not None)
         parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]

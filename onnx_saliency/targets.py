@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.classes import check_known
+from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import TargetError
 from onnx_saliency.images import Labels
 
@@ -62,6 +62,19 @@ class TargetReader:
         indices = [self.number(item) for item in given]
         check_known(indices, self.width, of_classes=self.of_classes)
         return np.array(indices, dtype=np.int64)
+
+    def read_against(self, against: Targets, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What is subtracted from the targets that `read` returned, a class an image, int64 (count,); -1 for none.
+
+        Raises:
+            TargetError: as of `read`, or a class that is subtracted from itself.
+            LabelError: a name that no class has.
+        """
+        if against is None:
+            return np.full(len(targets), PREDICTED)
+        others = self.read_one_each(against, len(targets))
+        check_apart(targets.T, others, of_classes=self.of_classes)
+        return others
 
     def number(self, target: Any) -> int:
         """The number of one class, given by number or name, whether or not there is such a number.

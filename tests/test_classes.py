@@ -1,9 +1,9 @@
-"""What is a class of a model, or a channel of a layer."""
+"""What is a class of a model, or a channel of a layer; and a target that is subtracted from itself."""
 
 import numpy as np
 import pytest
 
-from onnx_saliency.classes import check_known
+from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import TargetError
 
 
@@ -24,3 +24,11 @@ def test_numbers_that_are_none(numbers, width, of_classes, said):
 def test_numbers_that_are():
     check_known([0, 4, np.int64(3)], 5)
     check_known([2**31 - 1], None)
+
+
+def test_a_target_less_itself():
+    with pytest.raises(TargetError, match="A class less itself explains nothing: 2, 3 is both"):
+        check_apart([[1, 2], [3, 0]], [[2], [3]])
+    with pytest.raises(TargetError, match="A channel less itself explains nothing: 2 is both"):
+        check_apart(2, 2, of_classes=False)
+    check_apart([1, 2], [2, 1])

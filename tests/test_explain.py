@@ -279,6 +279,16 @@ def test_targets_that_are_none(target, why):
     assert why in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "target", "against"),
+    [({}, 2, "cat"), ({}, [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]), ({"several": 2}, [1, 2], 2)],
+)
+def test_a_class_against_itself(options, target, against):
+    """The map would be zero everywhere."""
+    with pytest.raises(TargetError, match="A class less itself explains nothing: 2 is both target and against"):
+        explainer(**options).explain(X, target, against=against)
+
+
 def test_a_number_in_an_array_of_no_axes():
     same(explainer().explain(X, np.array(2)), explainer().explain(X, 2))
 

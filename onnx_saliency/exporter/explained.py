@@ -26,7 +26,7 @@ from onnx_saliency.backward import (
     nodes_on,
     op,
 )
-from onnx_saliency.classes import check_known
+from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.double import write_out_double
@@ -147,7 +147,7 @@ def build_explained(
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
         ExportError: no such profile; or the model is already explained, or has an input or output of a name the
             contract needs.
-        TargetError: a class that the model does not have.
+        TargetError: a class that the model does not have, or one against itself.
         LayerError: a layer that the model does not have, or that does not serve.
         MethodError: options of the method that the model cannot serve.
     """
@@ -165,6 +165,8 @@ def build_explained(
         infer_shapes(classifier.model)
     _check_target(options.target, width, of_classes=of_classes)
     _check_target("default" if options.against is None else options.against, width, of_classes=of_classes)
+    if options.against is not None and options.target not in ("default", "required"):
+        check_apart(options.target, options.against, of_classes=of_classes)
     _check_several(options, width)
     path = find_path(graph, [scores.value], [image])
     if not path.nodes:
