@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
+from onnx_saliency.classes import check_apart
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
 from onnx_saliency.explain import Explainer, sessions_like, with_settings
-from onnx_saliency.exporter import Score, read_metadata
+from onnx_saliency.exporter import Score
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
 from onnx_saliency.exporter.ascent.step import IMAGE, KEY, PARAMETERS, SCORES, SLOPE, STEP, TARGET
@@ -21,12 +21,11 @@ from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
-from onnx_saliency.images.choice import choose_labels
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
 from onnx_saliency.targets import TargetReader
-from onnx_saliency.vision.step import PreprocessChoice, prepare_step
+from onnx_saliency.vision.step import LabelChoice, PreprocessChoice, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""
@@ -91,12 +90,12 @@ def class_model(
     recipe: str | Recipe = "paper",
     seed: int = 0,
     score: Score | None = None,
-    against: int | None = None,
+    against: int | str | None = None,
     frames: int = 0,
     size: int | tuple[int, int] | None = None,
     batch_size: int | None = None,
     preprocess: PreprocessChoice = None,
-    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    labels: LabelChoice = None,
     input: str | None = None,
     output: str | None = None,
     providers: Sequence[str] | None = None,
@@ -117,7 +116,7 @@ def class_model(
         seed: of starts and views.
         score: None maximises what the recipe says, the logit; a `Neuron` or a `Channel` of a layer is maximised
             instead, and `classes` are then channels; `Whole` takes 0, as often as images are wanted.
-        against: a class whose score is subtracted: what speaks for a class and not for this one.
+        against: a class, by number or name, whose score is subtracted: what speaks for a class and not for this one.
         frames: how many pictures of the way up are kept.
         size: height and width, for networks that take any; None takes that of the preprocessing.
         batch_size: images at once; halved where memory does not suffice. None: 16.
@@ -133,7 +132,7 @@ def class_model(
 
     Raises:
         ModelError: the model cannot be read, differentiated or run.
-        TargetError: a class that the model does not have, or none.
+        TargetError: a class that the model does not have, or none, or one against itself.
         LabelError: a name that no class has.
         RecipeError: no such recipe.
         ImageError: a size that the network does not take.
@@ -158,12 +157,14 @@ def class_model(
         seed=seed,
         size=size,
         preprocess=chosen["preprocess"],
+        labels=chosen["labels"],
         profile=profile_for(first_provider(runs_on["providers"])),
         **named,
     )
-    classifier, step, range_ = prepared.classifier, prepared.step, prepared.range_
-    names = choose_labels(chosen["labels"], read_metadata(step.model.metadata_props), classifier.classes)
-    targets = _targets(classes, names, step.width, of_classes=score is None)
+    classifier, step, range_, names = prepared.classifier, prepared.step, prepared.range_, prepared.labels
+    targets = _targets(classes, prepared.targets)
+    if prepared.against is not None and classes is not None:
+        check_apart(targets, prepared.against, of_classes=prepared.targets.of_classes)
     session = Session(step.model, **runs_on)
     judge = Session(score_model(source, **named), **runs_on)
     others = session.other_inputs({*step.states, TARGET, KEY}, chosen["feeds"] or {})
@@ -366,18 +367,16 @@ def _listed(targets: Sequence[int] | npt.NDArray[np.int64]) -> str:
     return ", ".join(map(str, targets))
 
 
-def _targets(
-    classes: Sequence[int | str] | int | str | None, labels: Labels | None, width: int | None, *, of_classes: bool
-) -> npt.NDArray[np.int64]:
+def _targets(classes: Sequence[int | str] | int | str | None, reader: TargetReader) -> npt.NDArray[np.int64]:
     """The classes, or channels, by their numbers."""
     if classes is None:
-        if width is None:
+        if reader.width is None:
             raise TargetError("The model leaves the number of classes open, so there are no 'all'. Name some.")
-        return np.arange(width)
+        return np.arange(reader.width)
     given = [classes] if isinstance(classes, int | str | np.integer) else list(classes)
     if not given:
         raise TargetError("No classes were named: give numbers or names, or None for all.")
-    return TargetReader(labels, width, of_classes=of_classes).read_one_each(given, len(given))
+    return reader.read_one_each(given, len(given))
 
 
 def _logits(

@@ -380,6 +380,10 @@ def test_other_failures_are_not_tried_again(monkeypatch):
         ({"labels": NAMES[:3]}, LabelError, "3 label names, but the model has 5"),
         ({"against": 5}, TargetError, "No class 5"),
         ({"against": -1}, TargetError, "No class -1"),
+        ({"against": "tench"}, TargetError, "'tench' is a name, and no labels are known"),
+        ({"against": "trout", "labels": NAMES}, LabelError, "no class is called 'trout'"),
+        ({"against": 1.5}, TargetError, "number or name of a class, not 1.5"),
+        ({"against": 3}, TargetError, "A class less itself explains nothing: 3 is both"),
         ({"recipe": "old"}, RecipeError, "the recipes are paper, modern"),
         ({"score": xs.Channel("nowhere")}, LayerError, "nowhere"),
         ({"score": xs.Channel("c"), "classes": [4]}, TargetError, "No channel 4: the layer has 4 channels, 0 to 3"),
@@ -578,6 +582,12 @@ def test_images_at_once_are_the_explainers(given, begun):
     explainer = xs.Explainer(small(), providers=["cpu"], batch_size=1)
     xs.class_model(explainer, [1, 2, 3], recipe=FEW, progress=lambda done, *_: told.add(done), **given)
     assert told == begun
+
+
+def test_against_a_class_by_its_name():
+    found, expected = (make(classes=[1], against=each, labels=NAMES) for each in ("tiger shark", 3))
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert not np.array_equal(found.images, make(classes=[1]).images)
 
 
 def test_a_score_that_does_not_rise_is_said():
