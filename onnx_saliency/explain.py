@@ -391,8 +391,8 @@ def sessions_like(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Of an explainer's settings, what a `Session` of another graph of its model takes."""
     cuda = settings.get("cuda")
     return {
-        "providers": settings["providers"],
-        "threads": settings["threads"],
+        "providers": settings.get("providers"),
+        "threads": settings.get("threads"),
         "cuda": None if cuda is None else cuda.without_graph(),
     }
 
