@@ -176,6 +176,7 @@ class Explainer:
         warn_of_method(options.method, facts.changed, facts.notes)
         self.method, self.score, self.several, self.precision = options.method, score, several, precision
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
+        self._infinite = facts.infinite
         self.layout = facts.layout
         self.batch = facts.batch
         self._limit = limit
@@ -267,9 +268,8 @@ class Explainer:
         parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
         rows = np.repeat(np.arange(len(array)), self.several or 1)
-        _check_finite(
-            found[SALIENCY], found[LOGITS][rows], [pictures[row].name if pictures else str(row) for row in rows]
-        )
+        names = [pictures[row].name if pictures else str(row) for row in rows]
+        _check_finite(found[SALIENCY], found[LOGITS][rows], names, self._infinite)
         values, gap = found.get(self.method.result), found.get(GAP)
         return Explanation(
             saliency=found[SALIENCY],
@@ -402,11 +402,14 @@ def _pictures_a_run(provider: str, threads: int | None) -> int:
     return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
 
 
-def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:
-    """A score of -infinity is that of a class ruled out."""
+def _check_finite(
+    saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str], infinite: Sequence[str]
+) -> None:
+    """A score of -infinity is that of a class ruled out. Infinite weights, as of a mask, may or may not be why."""
     fits = [np.isfinite(values).all() and (row < np.inf).all() for values, row in zip(saliency, logits, strict=True)]
     if not all(fits):
         listed = ", ".join(dict.fromkeys(name for name, fit in zip(names, fits, strict=True) if not fit))
+        why = f" Weights with infinite values: {', '.join(infinite)}." if infinite else ""
         raise ModelError(
-            f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite."
+            f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite.{why}"
         )

@@ -476,6 +476,15 @@ def test_a_model_that_gives_nan_is_said():
         e.explain(x)
 
 
+def test_infinite_weights_are_named_where_scores_are_not_finite():
+    """Real models hold them as masks, so they are not refused."""
+    broken = {**ALL, "a": np.array([0, np.inf, 0, 0, 0], np.float32)}
+    with pytest.raises(ModelError, match=r"image 0, 1, 2, 3, 4 are not finite\. Weights with infinite values: a\.$"):
+        explainer(graph(CONV + HEAD, **broken)).explain(X)
+    masked = {**ALL, "a": np.array([0, -np.inf, 0, 0, 0], np.float32)}
+    assert np.isfinite(explainer(graph(CONV + HEAD, **masked)).explain(X).saliency).all()
+
+
 def test_the_callers_model_is_not_changed():
     model = small(opset=11)
     before = model.SerializeToString(deterministic=True)

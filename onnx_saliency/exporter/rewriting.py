@@ -20,7 +20,7 @@ from onnx_saliency.exporter.explained import Explained, Options
 from onnx_saliency.exporter.exporter import explain_loaded
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS
-from onnx_saliency.graph import ModelSource, check_model, describe, load, read_hashed
+from onnx_saliency.graph import ModelSource, check_model, describe, infinite_weights, load, read_hashed
 from onnx_saliency.graph.classifier import Layout
 from onnx_saliency.runtime import fits_in_one_file
 from onnx_saliency.runtime.session import import_runtime
@@ -39,6 +39,7 @@ class Facts:
         activation: what the model ends in behind its score: "Softmax", "LogSoftmax", "Sigmoid", or None.
         width: how many scores there are to choose a target from: classes, or channels; None where it is open.
         changed, smooth, layer, notes: as in `Explained`.
+        infinite: names of the weights that hold infinite values.
         stored: what this package stored in the model's metadata.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     smooth: tuple[str, ...]
     layer: str | None
     notes: tuple[str, ...]
+    infinite: tuple[str, ...]
     stored: Mapping[str, str]
 
     @property
@@ -91,6 +93,7 @@ class Facts:
             explained.smooth,
             explained.layer,
             explained.notes,
+            infinite_weights(explained.original),
             read_metadata(explained.model.metadata_props),
         )
 
