@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
-from onnx_saliency.errors import ImageError, ModelError, SaliencyError
+from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import (
     Cosine,
     Method,
@@ -28,6 +28,7 @@ from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
 from onnx_saliency.runtime import memory_limit as parse_limit
@@ -149,8 +150,8 @@ class Explainer:
         cuda: CudaOptions | None = None,
         precision: Precision = "single",
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
+        if batch_size is not None and not is_integer(batch_size, 1):
+            raise SaliencyError(f"batch_size is a whole number of pictures, 1 or more, not {batch_size!r}.")
         limit = parse_limit(memory_limit)
         if limit is not None:
             cuda = replace(cuda or CudaOptions(), memory_limit=limit)
@@ -224,7 +225,14 @@ class Explainer:
         return self._fitting(tuple(sides[axis] for axis in self.layout[1:]))
 
     def label(self, index: int) -> str:
-        """The name of a class, its number where no names are known."""
+        """The name of a class, its number where no names are known.
+
+        Raises:
+            TargetError: it is no number.
+            LabelError: a number that no class has.
+        """
+        if not is_integer(index):
+            raise TargetError(f"A class is named by its number, not by {index!r}.")
         return self.labels.short_name(index) if self.labels is not None else f"class {index}"
 
     @property

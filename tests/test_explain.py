@@ -1,7 +1,9 @@
 """Model and pictures in, maps out: arrays and pictures, batches, layouts, targets, and every refusal."""
 
+import copy
 import inspect
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -531,3 +533,35 @@ def test_a_segmenter_runs_as_its_explainer_does():
 def test_other_sessions_take_no_cuda_graph():
     given = explainer().settings | {"cuda": CudaOptions(tf32=True, graph=True)}
     assert sessions_like(given) == {"providers": ["cpu"], "threads": None, "cuda": CudaOptions(tf32=True)}
+
+
+# --- arguments of another kind than they should be --------------------------------------------------
+
+OF_ANOTHER_KIND = {
+    "batch_size": ({"batch_size": 2.5}, "batch_size is a whole number of pictures, 1 or more, not 2.5"),
+    "batch_size as text": ({"batch_size": "2"}, "not '2'"),
+    "threads": ({"threads": 1.5}, "Threads are a whole number, 1 or more, not 1.5"),
+    "several": ({"several": "all"}, "Several classes are 1 or more; the model has 5, not 'all'"),
+}
+
+
+@pytest.mark.parametrize(("options", "why"), OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
+def test_options_of_another_kind(options, why):
+    with pytest.raises(xs.SaliencyError, match=why):
+        explainer(**options)
+
+
+@pytest.mark.parametrize("labels", [NAMES, None])
+@pytest.mark.parametrize("index", ["cat", None, 1.0, True])
+def test_a_label_of_what_is_no_number(labels, index):
+    with pytest.raises(TargetError, match="A class is named by its number, not by"):
+        explainer(labels=labels).label(index)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("holder", [lambda one: one, xs.Segmenter], ids=["explainer", "segmenter"])
+def test_what_holds_a_session_says_that_it_cannot_be_copied(way, holder):
+    with pytest.raises(
+        xs.SaliencyError, match=r"Build one in each process.*Explainer\(path, \*\*explainer\.settings\)"
+    ):
+        way(holder(explainer()))

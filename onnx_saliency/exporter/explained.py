@@ -48,6 +48,7 @@ from onnx_saliency.exporter.several import explain_at_once, explain_in_turn
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.rows import find_rows
 from onnx_saliency.graph.shapes import infer_shapes
+from onnx_saliency.numeric import is_integer
 
 Target = Literal["default", "required"] | int
 Precision = Literal["single", "double"]
@@ -309,9 +310,9 @@ def _check_target(target: object, classes: int | None, *, of_classes: bool) -> N
 def _check_several(options: Options, width: int | None) -> None:
     if options.several is None:
         return
-    if options.several < 1 or (width is not None and options.several > width):
+    if not is_integer(options.several, 1) or (width is not None and options.several > width):
         known = "" if width is None else f"; the model has {width}"
-        raise TargetError(f"Several classes are 1 or more{known}, not {options.several}.")
+        raise TargetError(f"Several classes are 1 or more{known}, not {options.several!r}.")
     if options.target not in ("default", "required"):
         raise TargetError("One class for good and several classes an image exclude each other.")
 
