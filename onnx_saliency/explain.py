@@ -313,13 +313,7 @@ class Explainer:
         prepared = [
             prepare(picture, chosen, layout=self.layout, size=self.size, dtype=self._dtype) for picture in pictures
         ]
-        channels = self._dims[1 if self.layout == "NCHW" else 3]
-        made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
-        if channels is not None and made != channels:
-            raise ImageError(
-                f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
-                f"({chosen.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
-            )
+        chosen.check_channels(self._dims[self.layout.index("C")])
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
     def check_target(self, target: Targets) -> None:

@@ -78,15 +78,16 @@ def prepare(
 
 
 def to_pixels(array: npt.NDArray[Any], preprocess: Preprocess, layout: Layout = "NCHW") -> npt.NDArray[np.uint8]:
-    """A network input (C, H, W) or (H, W, C) as a picture to look at: uint8 (H, W, 3) RGB, clipped to 0..255."""
-    values = array.transpose(1, 2, 0) if layout == "NCHW" else array
+    """Network input (..., C, H, W) or (..., H, W, C) as pictures to look at: uint8 (..., H, W, 3) RGB.
+
+    The mean image is added, and what lies outside 0..255 is cut off.
+    """
+    values = np.moveaxis(array, -3, -1) if layout == "NCHW" else array
     pixels: npt.NDArray[np.float64] = values.astype(np.float64) * preprocess.std + preprocess.mean
     if preprocess.channels == "BGR":
-        pixels = pixels[:, :, ::-1]
-    if preprocess.channels == "L":
-        pixels = np.repeat(pixels, 3, axis=2)
+        pixels = pixels[..., ::-1]
     rounded: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return rounded
+    return np.repeat(rounded, 3, axis=-1) if preprocess.channels == "L" else rounded
 
 
 def _network_size(preprocess: Preprocess, size: tuple[int, int] | None) -> tuple[int, int]:

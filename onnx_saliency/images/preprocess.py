@@ -65,6 +65,18 @@ class Preprocess:
         """`size` as a (height, width) pair, None when the model decides."""
         return _pair(self.size)
 
+    def check_channels(self, taken: int | None) -> None:
+        """Refuse a network of another number of colour channels; None is one that takes any.
+
+        Raises:
+            ImageError: it takes others; says which `channels` to set.
+        """
+        if taken not in (None, len(self.channels)):
+            raise ImageError(
+                f"The network takes {taken} colour channel(s), the preprocessing makes {len(self.channels)} "
+                f"({self.channels}). Set channels to {'L' if taken == 1 else 'RGB or BGR'}."
+            )
+
     def to_json(self) -> str:
         """One line of JSON for a model's metadata; `from_json` gives an equal object back."""
         return json.dumps(asdict(self))

@@ -14,13 +14,13 @@ from onnx_saliency.classes import check_apart
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
 from onnx_saliency.explain import Explainer, sessions_like, with_settings
 from onnx_saliency.exporter import Score
-from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
+from onnx_saliency.exporter.ascent import Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
 from onnx_saliency.exporter.ascent.step import IMAGE, KEY, PARAMETERS, SCORES, SLOPE, STEP, TARGET
 from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
-from onnx_saliency.images import Labels
+from onnx_saliency.images import Labels, to_pixels
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
@@ -161,7 +161,7 @@ def class_model(
         profile=profile_for(first_provider(runs_on["providers"])),
         **named,
     )
-    classifier, step, range_, names = prepared.classifier, prepared.step, prepared.range_, prepared.labels
+    classifier, step, names = prepared.classifier, prepared.step, prepared.labels
     targets = _targets(classes, prepared.targets)
     if prepared.against is not None and classes is not None:
         check_apart(targets, prepared.against, of_classes=prepared.targets.of_classes)
@@ -177,32 +177,22 @@ def class_model(
     logits = _logits(judge, classifier.image.name or "", inputs, others, classifier.batch)
     return ClassModel(
         inputs=inputs.astype(np.float32),
-        images=to_pictures(inputs, range_, classifier.channel_axis),
+        images=to_pixels(inputs, prepared.preprocess, classifier.layout),
         logits=logits,
         history=np.concatenate([part.history for part in found]),
         target=targets[: len(inputs)],
         recipe=recipe,
         seed=seed,
         steps=min(part.steps for part in found),
-        frames=np.concatenate([to_pictures(part.frames, range_, classifier.channel_axis) for part in found], axis=1),
+        frames=np.concatenate(
+            [to_pixels(part.frames, prepared.preprocess, classifier.layout) for part in found], axis=1
+        ),
         notes=tuple(ascent.notes),
         labels=names,
         provider=session.provider,
         partial=found[-1].interrupted or len(inputs) < len(targets),
         activation=classifier.activation,
     )
-
-
-def to_pictures(inputs: npt.NDArray[Any], range_: Range, channel_axis: int) -> npt.NDArray[np.uint8]:
-    """Network input (..., N, C, H, W) or NHWC as pictures to look at, uint8 (..., N, H, W, 3).
-
-    The mean image is added, and what lies outside 0..255 is cut off.
-    """
-    images = np.moveaxis(inputs.astype(np.float64), channel_axis - 4, -1)
-    pixels = images * range_.std + range_.mean
-    pixels = pixels[..., ::-1] if range_.reverse else pixels
-    pictures: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,6 @@ class Prepared:
     Attributes:
         classifier: what was found; its model is the step's.
         preprocess: how pixels become the network's input.
-        range_: the same, a value a channel.
         step: the graph and what it carries.
         targets: reads classes, or channels of a layer.
         against: what is subtracted, by its number.
@@ -45,7 +44,6 @@ class Prepared:
 
     classifier: Classifier
     preprocess: Preprocess
-    range_: Range
     step: Step
     targets: TargetReader
     against: int | None
@@ -167,7 +165,7 @@ def prepare_step(
     targets = replace(targets, width=step.width)  # which is known with the step
     if other is not None:
         check_known([other], targets.width, of_classes=targets.of_classes)
-    return Prepared(classifier, chosen, range_, step, targets, other)
+    return Prepared(classifier, chosen, step, targets, other)
 
 
 def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparation: Preprocess) -> tuple[int, int]:
@@ -187,10 +185,6 @@ def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparati
 
 def _range(preparation: Preprocess, classifier: Classifier) -> Range:
     channels = len(preparation.channels)
-    if classifier.channels is not None and classifier.channels != channels:
-        raise ImageError(
-            f"The network takes {classifier.channels} colour channel(s), the preprocessing makes {channels} "
-            f"({preparation.channels}). Set channels to {'L' if classifier.channels == 1 else 'RGB or BGR'}."
-        )
+    preparation.check_channels(classifier.channels)
     mean, std = (np.broadcast_to(np.asarray(v, np.float64), channels) for v in (preparation.mean, preparation.std))
     return Range(mean, std, reverse=preparation.channels == "BGR")
