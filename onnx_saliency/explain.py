@@ -404,6 +404,9 @@ def _pictures_a_run(provider: str, threads: int | None) -> int:
     return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
 
 
+_LISTED = 5  # names of weights in a message; a transformer has a mask a layer
+
+
 def _check_finite(
     saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str], infinite: Sequence[str]
 ) -> None:
@@ -411,7 +414,8 @@ def _check_finite(
     fits = [np.isfinite(values).all() and (row < np.inf).all() for values, row in zip(saliency, logits, strict=True)]
     if not all(fits):
         listed = ", ".join(dict.fromkeys(name for name, fit in zip(names, fits, strict=True) if not fit))
-        why = f" Weights with infinite values: {', '.join(infinite)}." if infinite else ""
+        more = f" and {len(infinite) - _LISTED} more" if len(infinite) > _LISTED else ""
+        why = f" Weights with infinite values: {', '.join(infinite[:_LISTED])}{more}." if infinite else ""
         raise ModelError(
             f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite.{why}"
         )
