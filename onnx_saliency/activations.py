@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from onnx_saliency.classes import check_known
 from onnx_saliency.errors import ImageError, LayerError, MethodError, ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import Explainer
+from onnx_saliency.explain import Explainer, sessions_like, with_settings
 from onnx_saliency.exporter import Method, Neuron, find_method, score_model
 from onnx_saliency.exporter.methods import Gradient
 from onnx_saliency.exporter.scores import POSITIONS, SCORES
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, find_pictures, read_picture
+from onnx_saliency.numeric import is_integer
 from onnx_saliency.runtime import Session
 
 Source = str | Path | bytes | Image.Image | Picture
@@ -78,7 +80,7 @@ class TopActivations:
 
 
 def top_activations(
-    model: ModelSource,
+    model: ModelSource | Explainer,
     images: Source | Sequence[Source],
     *,
     layer: str,
@@ -94,19 +96,19 @@ def top_activations(
     the best are kept in memory.
 
     Args:
-        model: path, bytes, onnx.ModelProto or onnx_ir.Model.
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model and settings are taken.
         images: files, folders and patterns, or PIL images, `Picture`s, the bytes of files; one or a list.
         layer: its name (`inspect --layers`): images [N, C, H, W] or [N, H, W, C], tokens [N, T, C], or [N, C].
         channels: their numbers; None takes the first ones.
         first: how many of the first channels.
         count: pictures a channel. One in which the channel is 0 is not among them.
         method: "deconvnet", "guided" or "gradient": what carries the activation back.
-        **options: of `Explainer`: preprocess, providers, input, output, threads, batch_size, feeds.
+        **options: of `Explainer`, but for `method`, `score` and `several`.
 
     Raises:
         ModelError: the model cannot be read, explained or run, or makes NaN of a picture.
         LayerError: no such layer, or one whose first axis is not that of the images.
-        TargetError: no such channel.
+        TargetError: no such channel, or an empty list of them.
         MethodError: a method without a projection.
         ImageError: there are no pictures, or none of them can be read.
         SaliencyError: a count below 1.
@@ -135,7 +137,7 @@ class ActivationSearch:
 
     def __init__(
         self,
-        model: ModelSource,
+        model: ModelSource | Explainer,
         *,
         layer: str,
         channels: Sequence[int] | None = None,
@@ -145,19 +147,22 @@ class ActivationSearch:
         **options: Any,
     ) -> None:
         for name, number in (("count", count), ("first", first)):
-            if number < 1:
-                raise SaliencyError(f"{name} is 1 or more, not {number}.")
+            if not is_integer(number, 1):
+                raise SaliencyError(f"{name} is a whole number, 1 or more, not {number!r}.")
         chosen = find_method(method)
         if not isinstance(chosen, Gradient):
             raise MethodError(f"{chosen.name} projects no activation back; take deconvnet, guided or gradient.")
         self.layer, self.count = layer, count
-        self.explainer = Explainer(model, method=chosen, score=Neuron(layer), **options)
-        for channel in channels or ():
+        if channels is not None and not len(channels):
+            raise TargetError("No channels were named: give their numbers, or None for the first ones.")
+        source, settings = with_settings(model, options)
+        self.explainer = Explainer(source, method=chosen, score=Neuron(layer), **settings)
+        for channel in () if channels is None else channels:
             self.explainer.check_target(channel)
         self._channels = None if channels is None else list(dict.fromkeys(map(int, channels)))
         self._first = first
-        model = score_model(model, Neuron(layer), input=options.get("input"), output=options.get("output"))
-        self._session = Session(model, providers=options.get("providers"), threads=options.get("threads"))
+        scores = score_model(source, Neuron(layer), input=settings.get("input"), output=settings.get("output"))
+        self._session = Session(scores, **sessions_like(settings))
         self._sources: list[Source] = []
         self._best: _Best | None = None
         self.failed: list[tuple[str, str]] = []
@@ -261,11 +266,7 @@ class ActivationSearch:
     def _known_channels(self, width: int) -> list[int]:
         if self._channels is None:
             return list(range(min(self._first, width)))
-        beyond = [channel for channel in self._channels if channel >= width]
-        if beyond:
-            raise TargetError(
-                f"No channel {', '.join(map(str, beyond))}: the layer has {width} channels, 0 to {width - 1}."
-            )
+        check_known(self._channels, width, of_classes=False)
         return self._channels
 
     def _in_rgb(self, projection: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -32,7 +32,7 @@ class ExportError(SaliencyError):
 
 
 class TargetError(SaliencyError, ValueError):
-    """A class that the model does not have, or as many targets as there are no images."""
+    """A class the model does not have, or a number of targets other than the number of images."""
 
 
 class MethodError(SaliencyError, ValueError):
@@ -56,7 +56,7 @@ class LabelError(SaliencyError):
 
 
 class DatasetError(SaliencyError):
-    """A data set that is not recognised, is incomplete, or has boxes that are none; lists all that is wrong."""
+    """A data set that is not recognised, is incomplete, or has invalid boxes; lists all that is wrong."""
 
 
 class MetricError(SaliencyError, ValueError):
@@ -68,7 +68,7 @@ class OutputError(SaliencyError):
 
 
 class CacheError(SaliencyError, ValueError):
-    """The environment says of the folder of rewritten models what makes no sense."""
+    """The environment variable for the cache of rewritten models has an invalid value."""
 
 
 class RuntimeMissingError(SaliencyError, ImportError):
@@ -80,7 +80,7 @@ class ProviderError(SaliencyError):
 
 
 class MethodWarning(UserWarning):
-    """A method that is another one on this model, such as guided backpropagation without a rectifier."""
+    """The method gives the plain gradient on this model, for example guided backpropagation without a rectifier."""
 
 
 class ProviderWarning(UserWarning):

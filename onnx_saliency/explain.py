@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
-from onnx_saliency.errors import ImageError, ModelError, SaliencyError
+from onnx_saliency.errors import ImageError, ModelError, SaliencyError, TargetError
 from onnx_saliency.exporter import (
     Cosine,
     Method,
@@ -28,6 +28,8 @@ from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIE
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
 from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.numeric import is_integer
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
 from onnx_saliency.runtime import memory_limit as parse_limit
 from onnx_saliency.targets import PREDICTED, TargetReader, Targets
@@ -51,6 +53,7 @@ class Explanation:
         notes: what to know before comparing methods.
         pictures: the pictures, where pictures were given, one a row.
         placements: where each picture went into the network's input, one a row.
+        activation: what the network ends in, "Softmax", "LogSoftmax" or "Sigmoid"; None where it ends in the logits.
     """
 
     saliency: npt.NDArray[np.float32]
@@ -63,14 +66,15 @@ class Explanation:
     notes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     placements: tuple[Placement, ...] = ()
+    activation: str | None = None
 
     def __len__(self) -> int:
         return len(self.saliency)
 
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """Softmax of the logits, (N, classes)."""
-        return softmax(self.logits)
+        """Of the classes, (N, classes): the sigmoid of each logit of a network that ends in Sigmoid, else a softmax."""
+        return probabilities(self.logits, self.activation)
 
     @cached_property
     def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
@@ -146,16 +150,23 @@ class Explainer:
         cuda: CudaOptions | None = None,
         precision: Precision = "single",
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise SaliencyError(f"batch_size is 1 or more pictures, not {batch_size}.")
+        if batch_size is not None and not is_integer(batch_size, 1):
+            raise SaliencyError(f"batch_size is a whole number of pictures, 1 or more, not {batch_size!r}.")
+        limit = parse_limit(memory_limit)
+        if limit is not None:
+            cuda = replace(cuda or CudaOptions(), memory_limit=limit)
         self.source = model
         self._given = {
             "providers": providers,
             "input": input,
             "output": output,
             "threads": threads,
+            "batch_size": batch_size,
+            "memory_limit": limit,
             "feeds": feeds,
             "cache": cache,
+            "cuda": cuda,
+            "precision": precision,
         }
         profile = profile_for(first_provider(providers))
         options = Options(
@@ -166,16 +177,15 @@ class Explainer:
         warn_of_method(options.method, facts.changed, facts.notes)
         self.method, self.score, self.several, self.precision = options.method, score, several, precision
         self.changed, self.smooth, self.layer, self.notes = facts.changed, facts.smooth, facts.layer, facts.notes
+        self._infinite = facts.infinite
         self.layout = facts.layout
         self.batch = facts.batch
-        self._limit = parse_limit(memory_limit)
+        self._limit = limit
         self._memory: tuple[int, RunMemory] | None = None  # numbers of an image, and what runs of such take
         self.input = facts.input
-        self.classes = facts.classes
+        self.classes, self.activation = facts.classes, facts.activation
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
-        if self._limit is not None:
-            cuda = replace(cuda or CudaOptions(), memory_limit=self._limit)
         self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
         self._most = facts.batch or batch_size or _pictures_a_run(self.provider, threads)
         self.feeds = self.session.other_inputs({self.input}, feeds or {})
@@ -184,7 +194,10 @@ class Explainer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How its model is read and run, for verbs that write another graph of it: their options by name."""
+        """How its model is read and run, for verbs that write another graph of it: options of `Explainer` by name.
+
+        All but what is explained, and how: `method`, `score` and `several`, which each verb has of its own.
+        """
         names = None if self.labels is None else list(self.labels.names)
         return {**self._given, "preprocess": self.preprocess, "labels": names}
 
@@ -212,7 +225,14 @@ class Explainer:
         return self._fitting(tuple(sides[axis] for axis in self.layout[1:]))
 
     def label(self, index: int) -> str:
-        """The name of a class, its number where no names are known."""
+        """The name of a class, its number where no names are known.
+
+        Raises:
+            TargetError: it is no number.
+            LabelError: a number that no class has.
+        """
+        if not is_integer(index):
+            raise TargetError(f"A class is named by its number, not by {index!r}.")
         return self.labels.short_name(index) if self.labels is not None else f"class {index}"
 
     @property
@@ -239,7 +259,8 @@ class Explainer:
 
         Raises:
             ImageError: a picture that cannot be read, or an array of another shape than the network's.
-            TargetError: a class that the model does not have, or another number of targets than images.
+            TargetError: a class that the model does not have, another number of targets than images, or a class against
+                itself.
             ModelError: the runtime refuses the images, or the network makes NaN of one.
             OutOfMemoryError: memory, or the limit set to it, does not suffice for one image.
         """
@@ -250,14 +271,13 @@ class Explainer:
         else:
             array, pictures, placements = self.prepare(images)
         targets = self._targets.read(target, len(array))
-        others = np.full(len(array), PREDICTED) if against is None else self._targets.read_one_each(against, len(array))
+        others = self._targets.read_against(against, targets)
         batches = Batches(len(array), self._fitting(array.shape[1:]), fixed=self.batch is not None)
         parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
         rows = np.repeat(np.arange(len(array)), self.several or 1)
-        _check_finite(
-            found[SALIENCY], found[LOGITS][rows], [pictures[row].name if pictures else str(row) for row in rows]
-        )
+        names = [pictures[row].name if pictures else str(row) for row in rows]
+        _check_finite(found[SALIENCY], found[LOGITS][rows], names, self._infinite)
         values, gap = found.get(self.method.result), found.get(GAP)
         return Explanation(
             saliency=found[SALIENCY],
@@ -270,6 +290,7 @@ class Explainer:
             notes=self.notes,
             pictures=tuple(pictures[row] for row in rows) if pictures else (),
             placements=tuple(placements[row] for row in rows) if placements else (),
+            activation=self.activation,
         )
 
     def prepare(
@@ -292,13 +313,7 @@ class Explainer:
         prepared = [
             prepare(picture, chosen, layout=self.layout, size=self.size, dtype=self._dtype) for picture in pictures
         ]
-        channels = self._dims[1 if self.layout == "NCHW" else 3]
-        made = prepared[0][0].shape[0 if self.layout == "NCHW" else 2]
-        if channels is not None and made != channels:
-            raise ImageError(
-                f"The network takes {channels} colour channel(s), the preprocessing makes {made} "
-                f"({chosen.channels}). Set channels to {'L' if channels == 1 else 'RGB or BGR'}."
-            )
+        chosen.check_channels(self._dims[self.layout.index("C")])
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
     def check_target(self, target: Targets) -> None:
@@ -374,23 +389,33 @@ def with_settings(model: ModelSource | Explainer, options: Mapping[str, Any]) ->
     return model.source, {**model.settings, **given}
 
 
+def sessions_like(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an explainer's settings, what a `Session` of another graph of its model takes."""
+    cuda = settings.get("cuda")
+    return {
+        "providers": settings.get("providers"),
+        "threads": settings.get("threads"),
+        "cuda": None if cuda is None else cuda.without_graph(),
+    }
+
+
 def _pictures_a_run(provider: str, threads: int | None) -> int:
     """What keeps threads at work. On the CPU more take their values out of its caches, and so take longer each."""
     return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits (N, classes)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: npt.NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
+_LISTED = 5  # names of weights in a message; a transformer has a mask a layer
 
 
-def _check_finite(saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str]) -> None:
-    """A score of -infinity is that of a class ruled out."""
+def _check_finite(
+    saliency: npt.NDArray[Any], logits: npt.NDArray[Any], names: Sequence[str], infinite: Sequence[str]
+) -> None:
+    """A score of -infinity is that of a class ruled out. Infinite weights, as of a mask, may or may not be why."""
     fits = [np.isfinite(values).all() and (row < np.inf).all() for values, row in zip(saliency, logits, strict=True)]
     if not all(fits):
         listed = ", ".join(dict.fromkeys(name for name, fit in zip(names, fits, strict=True) if not fit))
+        more = f" and {len(infinite) - _LISTED} more" if len(infinite) > _LISTED else ""
+        why = f" Weights with infinite values: {', '.join(infinite[:_LISTED])}{more}." if infinite else ""
         raise ModelError(
-            f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite."
+            f"The network computes NaN or infinity: the scores or the gradient of image {listed} are not finite.{why}"
         )

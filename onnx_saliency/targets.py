@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import TargetError
 from onnx_saliency.images import Labels
 
@@ -58,20 +59,30 @@ class TargetReader:
         given = [target] * count if _is_one(target) else _items(target)
         if len(given) != count:
             raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
-        indices = [self._number(item) for item in given]
-        last = (self.width or 2**31) - 1
-        beyond = sorted({index for index in indices if not 0 <= index <= last})
-        if beyond:
-            one, several, where = (
-                ("class", "classes", "the model") if self.of_classes else ("channel", "channels", "the layer")
-            )
-            known = (
-                f"{several} count from 0" if self.width is None else f"{where} has {last + 1} {several}, 0 to {last}"
-            )
-            raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
+        indices = [self.number(item) for item in given]
+        check_known(indices, self.width, of_classes=self.of_classes)
         return np.array(indices, dtype=np.int64)
 
-    def _number(self, target: Any) -> int:
+    def read_against(self, against: Targets, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What is subtracted from the targets that `read` returned, a class an image, int64 (count,); -1 for none.
+
+        Raises:
+            TargetError: as of `read`, or a class that is subtracted from itself.
+            LabelError: a name that no class has.
+        """
+        if against is None:
+            return np.full(len(targets), PREDICTED)
+        others = self.read_one_each(against, len(targets))
+        check_apart(targets.T, others, of_classes=self.of_classes)
+        return others
+
+    def number(self, target: Any) -> int:
+        """The number of one class, given by number or name, whether or not there is such a number.
+
+        Raises:
+            TargetError: neither a number nor a name, or a name where none are known.
+            LabelError: a name that no class has.
+        """
         if isinstance(target, np.ndarray) and target.ndim == 0:
             target = target[()]
         if not isinstance(target, int | np.integer | str) or isinstance(target, bool):

@@ -188,12 +188,27 @@ def test_another_input_is_fed():
         assert (result.channels[0].activations[0].value > 50) == (shift > 50)
 
 
+def test_an_explainer_stands_for_its_model_and_settings():
+    model, some = net("NCHW"), pictures(3)
+    explainer = xs.Explainer(model, method="gradcam", providers=["cpu"], preprocess=PLAIN, batch_size=2, threads=1)
+    result = xs.top_activations(explainer, some, layer="s", channels=[0, 2])
+    expected = found(model, some, "s", channels=[0, 2])
+    for one, other in zip(result.channels, expected.channels, strict=True):
+        assert [(each.value, each.box) for each in one.activations] == [
+            (each.value, each.box) for each in other.activations
+        ]
+    search = xs.activations.ActivationSearch(explainer, layer="s")
+    assert (search.explainer.batch_size, search.explainer.method.name) == (2, "deconvnet")
+
+
 BAD = {
     "layer": ({"layer": "nowhere"}, xs.LayerError, "no layer 'nowhere'"),
     "channel": ({"channels": [0, 4]}, xs.TargetError, "No channel 4"),
+    "no channels": ({"channels": []}, xs.TargetError, "No channels were named"),
+    "a part": ({"count": 2.5}, xs.SaliencyError, "count is a whole number, 1 or more, not 2.5"),
     "negative": ({"channels": [-1]}, xs.TargetError, "No channel -1"),
-    "count": ({"count": 0}, xs.SaliencyError, "count is 1 or more, not 0"),
-    "first": ({"first": 0}, xs.SaliencyError, "first is 1 or more, not 0"),
+    "count": ({"count": 0}, xs.SaliencyError, "count is a whole number, 1 or more, not 0"),
+    "first": ({"first": 0}, xs.SaliencyError, "first is a whole number, 1 or more, not 0"),
     "method": ({"method": "gradcam"}, xs.MethodError, "gradcam projects no activation back"),
     "pictures": ({"images": []}, xs.ImageError, "No pictures were given"),
     "folder": ({"images": "nowhere"}, xs.ImageError, "nowhere: no such file or folder"),

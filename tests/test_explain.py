@@ -1,6 +1,9 @@
 """Model and pictures in, maps out: arrays and pictures, batches, layouts, targets, and every refusal."""
 
+import copy
+import inspect
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +14,9 @@ from PIL import Image
 import onnx_saliency as xs
 from onnx_saliency import ImageError, LabelError, ModelError, TargetError
 from onnx_saliency.embedded import default_model, default_pictures
+from onnx_saliency.explain import sessions_like
 from onnx_saliency.images import prepare, read_picture
+from onnx_saliency.runtime import CudaOptions
 
 ALL = {**CONV_WEIGHTS, **HEAD_WEIGHTS}
 PLAIN = xs.Preprocess(resize=None, mean=127.5, std=127.5)
@@ -276,6 +281,16 @@ def test_targets_that_are_none(target, why):
     assert why in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "target", "against"),
+    [({}, 2, "cat"), ({}, [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]), ({"several": 2}, [1, 2], 2)],
+)
+def test_a_class_against_itself(options, target, against):
+    """The map would be zero everywhere."""
+    with pytest.raises(TargetError, match="A class less itself explains nothing: 2 is both target and against"):
+        explainer(**options).explain(X, target, against=against)
+
+
 def test_a_number_in_an_array_of_no_axes():
     same(explainer().explain(X, np.array(2)), explainer().explain(X, 2))
 
@@ -463,6 +478,15 @@ def test_a_model_that_gives_nan_is_said():
         e.explain(x)
 
 
+def test_infinite_weights_are_named_where_scores_are_not_finite():
+    """Real models hold them as masks, so they are not refused."""
+    broken = {**ALL, "a": np.array([0, np.inf, 0, 0, 0], np.float32)}
+    with pytest.raises(ModelError, match=r"image 0, 1, 2, 3, 4 are not finite\. Weights with infinite values: a\.$"):
+        explainer(graph(CONV + HEAD, **broken)).explain(X)
+    masked = {**ALL, "a": np.array([0, -np.inf, 0, 0, 0], np.float32)}
+    assert np.isfinite(explainer(graph(CONV + HEAD, **masked)).explain(X).saliency).all()
+
+
 def test_the_callers_model_is_not_changed():
     model = small(opset=11)
     before = model.SerializeToString(deterministic=True)
@@ -478,3 +502,66 @@ def test_a_runtime_refusal_is_one_sentence(monkeypatch):
     e.explain(X)
     with pytest.raises(ModelError, match=r"cannot run the model on image float32\[1, 3, 16, 16\]"):
         e.explain(images(1, 3, 16, 16))
+
+
+# --- settings, for verbs that write another graph of the model ------------------------------------
+
+OF_THE_VERB = {"method", "score", "several"}
+"""What is explained, and how: each verb has its own."""
+
+
+def test_every_option_is_a_setting_or_the_verbs_own():
+    options = set(inspect.signature(xs.Explainer.__init__).parameters) - {"self", "model"}
+    assert set(explainer().settings) == options - OF_THE_VERB
+
+
+def test_the_settings_make_the_same_explainer_again():
+    first = explainer(precision="double", batch_size=3, memory_limit="4GiB", cuda=CudaOptions(tf32=True), threads=1)
+    again = xs.Explainer(first.source, **first.settings)
+    assert again.settings == first.settings
+    assert (again.precision, again.batch_size) == ("double", 3)
+    assert first.settings["memory_limit"] == 4 << 30
+    assert first.settings["cuda"] == CudaOptions(tf32=True, memory_limit=4 << 30)
+
+
+def test_a_segmenter_runs_as_its_explainer_does():
+    given = explainer(precision="double", batch_size=3, memory_limit="4GiB")
+    made = xs.Segmenter(given).explainer
+    assert (made.precision, made.batch_size, made.settings["memory_limit"]) == ("double", 3, 4 << 30)
+
+
+def test_other_sessions_take_no_cuda_graph():
+    given = explainer().settings | {"cuda": CudaOptions(tf32=True, graph=True)}
+    assert sessions_like(given) == {"providers": ["cpu"], "threads": None, "cuda": CudaOptions(tf32=True)}
+
+
+# --- arguments of another kind than they should be --------------------------------------------------
+
+OF_ANOTHER_KIND = {
+    "batch_size": ({"batch_size": 2.5}, "batch_size is a whole number of pictures, 1 or more, not 2.5"),
+    "batch_size as text": ({"batch_size": "2"}, "not '2'"),
+    "threads": ({"threads": 1.5}, "Threads are a whole number, 1 or more, not 1.5"),
+    "several": ({"several": "all"}, "Several classes are 1 or more; the model has 5, not 'all'"),
+}
+
+
+@pytest.mark.parametrize(("options", "why"), OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
+def test_options_of_another_kind(options, why):
+    with pytest.raises(xs.SaliencyError, match=why):
+        explainer(**options)
+
+
+@pytest.mark.parametrize("labels", [NAMES, None])
+@pytest.mark.parametrize("index", ["cat", None, 1.0, True])
+def test_a_label_of_what_is_no_number(labels, index):
+    with pytest.raises(TargetError, match="A class is named by its number, not by"):
+        explainer(labels=labels).label(index)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("holder", [lambda one: one, xs.Segmenter], ids=["explainer", "segmenter"])
+def test_what_holds_a_session_says_that_it_cannot_be_copied(way, holder):
+    with pytest.raises(
+        xs.SaliencyError, match=r"Build one in each process.*Explainer\(path, \*\*explainer\.settings\)"
+    ):
+        way(holder(explainer()))

@@ -21,8 +21,8 @@ from nets import Net, find_nets, measure_each, title
 import onnx_saliency as xs
 from onnx_saliency.cli.contest import METHODS
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
-from onnx_saliency.evaluation.faithfulness import METRICS, Case, find_protocol, measure_faithfulness
-from onnx_saliency.report.faithfulness import ALIKE, CENTRE, COLUMNS, RANDOM, as_json, cells
+from onnx_saliency.evaluation.faithfulness import Case, find_protocol, measure_faithfulness
+from onnx_saliency.report.faithfulness import CENTRE, COLUMNS, RANDOM, as_json, best_methods, cells
 from onnx_saliency.report.table import shown_interval
 
 
@@ -62,13 +62,12 @@ def markdown(found: list[dict[str, Any]]) -> str:
             name = f"*{row['name']}*" if row["baseline"] else row["name"]
             marked = [cell.strip().replace("*", "\\*") for cell in cells(row)]
             lines.append(f"| {title(net) if i == 0 else ''} | {name} | {' | '.join(marked)} |")
-        best = [net["best"][metric] or ALIKE for metric in METRICS]
-        lines.append(f"| | **best method** | {' | '.join(best)} |")
+        lines.append(f"| | **best method** | {' | '.join(best_methods(net))} |")
     lines += ["", f"| net | of | best method | less {RANDOM} | less {CENTRE} |", "|---|---|---|---:|---:|"]
     for net in found:
         rows = {row["name"]: row for row in net["contenders"]}
         asked = [("insertion", "gradient"), *((metric, net["best"][metric]) for metric in ("deletion", "insertion"))]
-        for i, (metric, name) in enumerate(asked):
+        for i, (metric, name) in enumerate((metric, name) for metric, name in asked if name):
             leads = [shown_interval(rows[name][f"minus {other}"][metric]) for other in (RANDOM, CENTRE)]
             lines.append(f"| {title(net) if i == 0 else ''} | {metric} | {name} | {' | '.join(leads)} |")
     return "\n".join(lines)

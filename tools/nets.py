@@ -36,7 +36,7 @@ class Net:
 
 
 def find_nets(data: Path, names: list[str] | None = None) -> list[Net]:
-    """The float ImageNet models of a data folder, all or those called so."""
+    """The float ImageNet models of a data folder, all or those with these names."""
     from pictures import NAMES, preprocess_of
 
     described = json.loads((data / "models" / "models.json").read_text(encoding="utf-8"))

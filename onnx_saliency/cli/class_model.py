@@ -67,7 +67,9 @@ def class_model(
         float | None, typer.Option(help="How much images of one layer are kept apart, with --layer.")
     ] = None,
     score: Annotated[str | None, typer.Option(help="logit or probability. Default: the recipe's, the logit.")] = None,
-    against: Annotated[int | None, typer.Option(help="A class whose score is subtracted.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="C", help="A class, number or name, whose score is subtracted.")
+    ] = None,
     layer: options.Layer = None,
     neuron: Annotated[
         list[int] | None, typer.Option(help="Channels of --layer, each at its strongest position.", show_default=False)
@@ -135,7 +137,7 @@ def class_model(
             recipe=chosen,
             seed=seed,
             score=of_layer,
-            against=against,
+            against=options.number_or_name(against),
             frames=_FRAMES if animate else 0,
             size=size,
             batch_size=batch_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,15 +62,16 @@ def measure(
     shown: int,
     json: bool,
     skip: bool,
+    failed: Iterable[tuple[str, str]] = (),
 ) -> bool:
     """Measure, write the folder of results and print the table, or all of it as JSON.
 
-    Returns: whether pictures were left out because they cannot be read; only with `skip`.
+    Returns: whether pictures were left out: those that `failed` before, or, with `skip`, that cannot be read.
     """
     from onnx_saliency.evaluation.faithfulness import METRICS, measure_faithfulness
-    from onnx_saliency.report.faithfulness import ALIKE, COLUMNS, LEGEND, FaithfulnessPages, cells
+    from onnx_saliency.report.faithfulness import COLUMNS, FaithfulnessPages, best_methods, cells, legend
 
-    pages = FaithfulnessPages(folder, title, facts)
+    pages = FaithfulnessPages(folder, title, facts, failed)
     for subject, text in protocol.describe().items():
         note(f"{subject}: {text}")
     with counting_bar("measuring", len(cases)) as show:
@@ -80,10 +81,12 @@ def measure(
     measured = pages.write(result, explainers, list(zip(result.images, result.targets, strict=True))[:shown])
     if json:
         print_json(measured)
-        return bool(result.failed)
+        return bool(measured["failed"])
     rows = [[row["name"], *cells(row)] for row in measured["contenders"]]
     print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()), whole=["", *COLUMNS.values()])
-    out.print(f"\n{LEGEND}\n\nBest method:")
-    print_facts((f"  {COLUMNS[name]}", measured["best"][name] or ALIKE) for name in METRICS)
+    out.print(f"\n{legend(measured)}")
+    if not measured["note"]:
+        out.print("\nBest method:")
+        print_facts((f"  {COLUMNS[name]}", best) for name, best in zip(METRICS, best_methods(measured), strict=True))
     out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
-    return bool(result.failed)
+    return bool(measured["failed"])

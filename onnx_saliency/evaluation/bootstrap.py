@@ -14,18 +14,41 @@ LEVEL = 0.95
 _AT_ONCE = 1 << 20  # numbers drawn at a time
 
 
+LEAST = 6
+"""Pictures that an interval takes. That 6 all point one way is chance in 2 of 2**6 cases, 3 %; of 5 in 6 %, more than
+the level allows (the sign test). Resampling cannot know: where all point one way, so does every mean of them, and one
+picture has no spread at all."""
+
+
 class Interval(NamedTuple):
-    """A mean and the interval that resampled pictures put it in."""
+    """A mean and the interval that resampled pictures put it in; `low` and `high` are None of too few pictures."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def is_above(self, value: float) -> bool:
+        """Whether there is an interval, and all of it lies above a value."""
+        return self.low is not None and self.low > value
+
+    def is_below(self, value: float) -> bool:
+        """Whether there is an interval, and all of it lies below a value."""
+        return self.high is not None and self.high < value
+
+
+def too_few(pictures: int) -> str | None:
+    """What to say of results of so few pictures that they have no intervals; None of enough."""
+    if pictures >= LEAST:
+        return None
+    return f"{pictures} picture(s): too few to tell methods apart. Intervals and marks take {LEAST} or more."
 
 
 def bootstrap_mean(
     values: npt.ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> Interval:
     """The mean over pictures and its percentile bootstrap interval; the same seed gives the same interval.
+
+    Fewer than `LEAST` pictures have a mean and no interval.
 
     Args:
         values: (N,), a number or a truth value a picture.
@@ -46,6 +69,8 @@ def bootstrap_mean(
             "an interval wants 1 or more resamples, a level between 0 and 1 and a seed of 0 or more; "
             f"found {resamples}, {level}, {seed}"
         )
+    if sample.size < LEAST:
+        return Interval(float(sample.mean()), None, None)
     draws = np.random.default_rng(seed)
     rows = max(1, _AT_ONCE // sample.size)
     means = np.concatenate(

@@ -26,6 +26,7 @@ from onnx_saliency.backward import (
     nodes_on,
     op,
 )
+from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import ExportError, ModelError, TargetError
 from onnx_saliency.exporter.append import add_input, add_output, compute_type, move_into, reserve, tidy
 from onnx_saliency.exporter.double import write_out_double
@@ -47,6 +48,7 @@ from onnx_saliency.exporter.several import explain_at_once, explain_in_turn
 from onnx_saliency.graph import Classifier
 from onnx_saliency.graph.rows import find_rows
 from onnx_saliency.graph.shapes import infer_shapes
+from onnx_saliency.numeric import is_integer
 
 Target = Literal["default", "required"] | int
 Precision = Literal["single", "double"]
@@ -146,7 +148,7 @@ def build_explained(
         UnsupportedOperatorError: nodes on the path that cannot be differentiated.
         ExportError: no such profile; or the model is already explained, or has an input or output of a name the
             contract needs.
-        TargetError: a class that the model does not have.
+        TargetError: a class that the model does not have, or one against itself.
         LayerError: a layer that the model does not have, or that does not serve.
         MethodError: options of the method that the model cannot serve.
     """
@@ -162,8 +164,10 @@ def build_explained(
     if tape.nodes:
         move_into(graph, tape)  # they are differentiated like the model's own
         infer_shapes(classifier.model)
-    _check_target(options.target, width)
-    _check_target("default" if options.against is None else options.against, width)
+    _check_target(options.target, width, of_classes=of_classes)
+    _check_target("default" if options.against is None else options.against, width, of_classes=of_classes)
+    if options.against is not None and options.target not in ("default", "required"):
+        check_apart(options.target, options.against, of_classes=of_classes)
     _check_several(options, width)
     path = find_path(graph, [scores.value], [image])
     if not path.nodes:
@@ -306,22 +310,20 @@ def _types(image: ir.Value, options: Options) -> tuple[ir.DataType, Profile]:
     return (ir.DataType.DOUBLE, "portable") if options.precision == "double" else (compute_type(image), options.profile)
 
 
-def _check_target(target: object, classes: int | None) -> None:
+def _check_target(target: object, classes: int | None, *, of_classes: bool) -> None:
     if target in ("default", "required"):
         return
     if isinstance(target, bool) or not isinstance(target, int | np.integer):
         raise TargetError(f"The target is 'default', 'required' or a class by its number, not {target!r}.")
-    if target < 0 or (classes is not None and target >= classes):
-        known = f"{classes} classes, 0 to {classes - 1}" if classes is not None else "classes from 0"
-        raise TargetError(f"No class {target}: the model has {known}.")
+    check_known([int(target)], classes, of_classes=of_classes)
 
 
 def _check_several(options: Options, width: int | None) -> None:
     if options.several is None:
         return
-    if options.several < 1 or (width is not None and options.several > width):
+    if not is_integer(options.several, 1) or (width is not None and options.several > width):
         known = "" if width is None else f"; the model has {width}"
-        raise TargetError(f"Several classes are 1 or more{known}, not {options.several}.")
+        raise TargetError(f"Several classes are 1 or more{known}, not {options.several!r}.")
     if options.target not in ("default", "required"):
         raise TargetError("A fixed target and several classes per image exclude each other.")
 

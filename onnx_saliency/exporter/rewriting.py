@@ -20,7 +20,7 @@ from onnx_saliency.exporter.explained import Explained, Options
 from onnx_saliency.exporter.exporter import explain_loaded
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS
-from onnx_saliency.graph import ModelSource, check_model, describe, load, read_hashed
+from onnx_saliency.graph import ModelSource, check_model, describe, infinite_weights, load, read_hashed
 from onnx_saliency.graph.classifier import Layout
 from onnx_saliency.runtime import fits_in_one_file
 from onnx_saliency.runtime.session import import_runtime
@@ -36,8 +36,10 @@ class Facts:
         shape: its four lengths, None where open.
         layout: where its channels lie.
         classes: number of classes, None where it is open.
+        activation: what the model ends in behind its score: "Softmax", "LogSoftmax", "Sigmoid", or None.
         width: how many scores there are to choose a target from: classes, or channels; None where it is open.
         changed, smooth, layer, notes: as in `Explained`.
+        infinite: names of the weights that hold infinite values.
         stored: what this package stored in the model's metadata.
     """
 
@@ -46,11 +48,13 @@ class Facts:
     shape: tuple[int | None, ...]
     layout: Layout
     classes: int | None
+    activation: str | None
     width: int | None
     changed: tuple[str, ...]
     smooth: tuple[str, ...]
     layer: str | None
     notes: tuple[str, ...]
+    infinite: tuple[str, ...]
     stored: Mapping[str, str]
 
     @property
@@ -83,11 +87,13 @@ class Facts:
             tuple(length if isinstance(length, int) else None for length in image.shape),
             classifier.layout,
             classifier.classes,
+            classifier.activation,
             explained.width,
             explained.changed,
             explained.smooth,
             explained.layer,
             explained.notes,
+            infinite_weights(explained.original),
             read_metadata(explained.model.metadata_props),
         )
 

@@ -99,7 +99,7 @@ def _find(graph: ir.Graph, outputs: Sequence[str], inputs: Sequence[str]) -> tup
 
 
 def _named(values: Sequence[ir.Value], names: Sequence[str], kind: str) -> tuple[list[ir.Value], list[str]]:
-    """Those of `values` called so, each once, and what is wrong with the names, a line each."""
+    """Those of `values` with these names, each once, and what is wrong with the names, a line each."""
     known = {value.name or "": value for value in values}
     asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
     wrong = [f"  {why}" for name in asked if (why := _unfit(name, kind, known))]
@@ -110,7 +110,7 @@ def _named(values: Sequence[ir.Value], names: Sequence[str], kind: str) -> tuple
 
 
 def _unfit(name: str, kind: str, known: dict[str, ir.Value]) -> str | None:
-    """Why there is no gradient of, or by, what is called so."""
+    """Why there is no gradient of, or by, what has this name."""
     if name not in known:
         close = get_close_matches(name, known)
         return f"no {kind} {name!r}" + (f"; closest: {', '.join(map(repr, close))}" if close else "")

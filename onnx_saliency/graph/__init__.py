@@ -4,7 +4,7 @@ Knows nothing of gradients or pictures.
 """
 
 from onnx_saliency.graph.classifier import Classifier, find_classifier
-from onnx_saliency.graph.load import ModelSource, check_model, describe, load, read_hashed
+from onnx_saliency.graph.load import ModelSource, check_model, describe, infinite_weights, load, read_hashed
 from onnx_saliency.graph.normalise import normalise
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "check_model",
     "describe",
     "find_classifier",
+    "infinite_weights",
     "load",
     "normalise",
     "read_hashed",

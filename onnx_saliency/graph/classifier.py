@@ -80,12 +80,16 @@ def find_classifier(model: ir.Model, *, input: str | None = None, output: str | 
 
     Raises:
         AmbiguousModelError: several inputs or outputs fit; lists them and names the option.
-        ModelError: none fits, or the name given does not exist.
+        ModelError: none fits, the name given does not exist, or there are no classes.
     """
     image = _find_image(model.graph, input)
     layout = _find_layout(image)
     result, score, activation = _find_score(model.graph, output)
     classes = _count_classes(_static(image, 0), result, score)
+    if classes == 0:
+        raise ModelError(
+            f"The score {_show(score)} has 0 classes, so there is nothing to explain. Export the model again."
+        )
     return Classifier(model, image, layout, score, result, activation, classes)
 
 

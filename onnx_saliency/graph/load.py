@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
@@ -239,15 +241,28 @@ def _check_weights(model: ir.Model, name: str) -> None:
         raise ModelError(f"{name}: NaN in the weights, so no output means anything:\n" + "\n".join(undefined))
 
 
+def infinite_weights(model: ir.Model) -> tuple[str, ...]:
+    """Names of the weights that hold infinite values, as masks do, and weights that overflowed in training."""
+    return tuple(
+        name
+        for name, tensor in _weights(model)
+        if tensor.dtype.is_floating_point()
+        and not _is_finite(array := tensor.numpy())
+        and np.isinf(array.astype(np.float64)).any()
+    )
+
+
 def _count_nan(tensor: ir.TensorProtocol) -> int:
     array = tensor.numpy()
-    if not tensor.dtype.is_floating_point():
+    if not tensor.dtype.is_floating_point() or _is_finite(array):
         return 0
-    # A sum is NaN or infinite wherever a value is: one cheap pass for the usual case.
-    with np.errstate(invalid="ignore", over="ignore"):
-        if np.isfinite(array.sum(dtype=np.float64)):
-            return 0
     return int(np.isnan(array.astype(np.float64)).sum())
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether all of it is, in one cheap pass: a sum is NaN or infinite wherever a value is, else hardly ever."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(array.sum(dtype=np.float64)))
 
 
 def _check_wiring(model: ir.Model, name: str) -> None:

@@ -19,8 +19,9 @@ _BACKGROUND = ("background", "__background__", "dummy")
 class Labels:
     """The names of a model's classes, in the model's order.
 
-    names: one a class.
-    note: what `fit` had to change, None when the names fitted as they were.
+    Attributes:
+        names: one per class.
+        note: what `fit` had to change, None when the names fitted as they were.
     """
 
     names: tuple[str, ...]
@@ -31,7 +32,10 @@ class Labels:
         """Names for a model of `classes` classes.
 
         TensorFlow's ImageNet models have 1001 classes, the first "background": 1000 names are moved up by one, and
-        1001 names that begin with it fit a model of 1000. Any other difference is a LabelError, never guessed at.
+        1001 names that begin with it fit a model of 1000. Any other difference is refused, never guessed at.
+
+        Raises:
+            LabelError: the names do not fit.
         """
         if len(names) == classes:
             return cls(tuple(names))
@@ -45,7 +49,11 @@ class Labels:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """The name of class `index`; LabelError when there is no such class (negative numbers do not count back)."""
+        """The name of class `index`; negative numbers do not count back.
+
+        Raises:
+            LabelError: there is no such class.
+        """
         if not 0 <= index < len(self.names):
             raise LabelError(f"no class {index}: the classes are 0..{len(self.names) - 1}")
         return self.names[index]
@@ -57,7 +65,8 @@ class Labels:
     def index(self, name: str) -> int:
         """The class called `name`: exactly; else whatever the case; else as one of its names between commas.
 
-        Raises LabelError with the classes when several are called so, with the closest names when none is.
+        Raises:
+            LabelError: several classes have this name, or none; lists those classes, or the closest names.
         """
         wanted = name.strip().casefold()
         whole = [label.casefold() for label in self.names]
@@ -86,7 +95,9 @@ def read_labels(path: str | Path) -> list[str]:
 
     Text: one name a line; of lines such as "n01440764 tench, Tinca tinca" the first name is kept.
     JSON: a list, or an object from index to name, also inside "id2label"; an entry may be ["n01440764", "tench"].
-    Raises LabelError when the file cannot be read, is empty, or leaves a class without a name.
+
+    Raises:
+        LabelError: the file cannot be read, is empty, or leaves a class without a name.
     """
     path = Path(path)
     try:

@@ -43,8 +43,9 @@ _open_lock = threading.Lock()
 class Header(NamedTuple):
     """What a file says of its picture before any pixel is decoded.
 
-    size: (height, width) of the pixels as they are stored.
-    orientation: EXIF, 1..8; `read_picture` undoes it, so 5..8 swap height and width. 1 where the file says nothing.
+    Attributes:
+        size: (height, width) of the pixels as they are stored.
+        orientation: EXIF, 1..8; `read_picture` undoes it, so 5..8 swap height and width. 1 where the file says nothing.
     """
 
     size: tuple[int, int]
@@ -55,9 +56,10 @@ class Header(NamedTuple):
 class Picture:
     """A picture as the rest of the package sees it.
 
-    pixels: uint8 (H, W, 3), RGB, upright, opaque.
-    name: the path, or what the picture came as.
-    notes: one sentence for each thing that reading had to decide ("first of 12 frames").
+    Attributes:
+        pixels: uint8 (H, W, 3), RGB, upright, opaque.
+        name: the path, or what the picture came as.
+        notes: one sentence for each thing that reading had to decide ("first of 12 frames").
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -70,8 +72,10 @@ def read_picture(source: str | Path | bytes | Image.Image) -> Picture:
 
     The EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled by 1/257, floats by their
     range, and of an animation the first frame is taken; all but the orientation is said in `notes`.
-    Raises ImageError for a path that is missing, a folder or unreadable, and for a picture that is empty, in no
-    known format, damaged, truncated, or above MAX_PIXELS.
+
+    Raises:
+        ImageError: a path that is missing, a folder or unreadable, or a picture that is empty, in no known format,
+            damaged, truncated, or above MAX_PIXELS.
     """
     if isinstance(source, Image.Image):
         return _decode(source, getattr(source, "filename", "") or "PIL image")
@@ -94,7 +98,8 @@ def read_picture(source: str | Path | bytes | Image.Image) -> Picture:
 def read_header(path: str | Path) -> Header:
     """Size and orientation of a picture file, from its header alone.
 
-    Raises ImageError for a path that is missing, a folder, unreadable or empty, and for a picture in no known format.
+    Raises:
+        ImageError: a path that is missing, a folder, unreadable or empty, or a picture in no known format.
     """
     path = Path(path)
     try:
@@ -109,7 +114,10 @@ def find_pictures(sources: str | Path | Iterable[str | Path]) -> list[Path]:
     """The picture files that files, folders (searched recursively) and glob patterns stand for.
 
     A file is taken as it is named; folders and patterns give files with a known suffix, sorted, hidden ones left
-    out. In the order of `sources`, each file once. Raises ImageError naming every source that gives nothing.
+    out. In the order of `sources`, each file once.
+
+    Raises:
+        ImageError: sources that give nothing; names all of them.
     """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     found: dict[Path, None] = {}  # an ordered set

@@ -20,9 +20,10 @@ Layout = Literal["NCHW", "NHWC"]
 class Placement:
     """The region of a picture that became a network's input.
 
-    picture_size: (height, width) of the picture.
-    box: (x0, y0, x1, y1), the region seen, in the picture's pixels; edges may fall inside a pixel.
-    input_size: (height, width) of the network's input.
+    Attributes:
+        picture_size: (height, width) of the picture.
+        box: (x0, y0, x1, y1), the region seen, in the picture's pixels; edges may fall inside a pixel.
+        input_size: (height, width) of the network's input.
     """
 
     picture_size: tuple[int, int]
@@ -32,8 +33,10 @@ class Placement:
     def restore(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
         """Lay a map (h, w) of the network's input back on the picture: float32 (H, W), 0 where nothing was seen.
 
-        Bilinear; averages over the map's cells where the picture is the coarser grid. Raises ImageError when the
-        map is not of `input_size`.
+        Bilinear; averages over the map's cells where the picture is the coarser grid.
+
+        Raises:
+            ImageError: the map is not of `input_size`.
         """
         if values.shape != self.input_size:
             raise ImageError(f"a map of shape {values.shape} does not belong to an input of {self.input_size}")
@@ -58,9 +61,18 @@ def prepare(
 ) -> tuple[npt.NDArray[Any], Placement]:
     """One picture in the network's own form, without the batch axis, and where it was taken from.
 
-    size: (height, width) the model fixes; None where it leaves them open, then `preprocess.size` decides.
-    Returns an array (C, H, W) or (H, W, C) of `dtype`, and the Placement that undoes resize and crop.
-    Raises ImageError when no size is known, when two sizes disagree, or when `dtype` cannot hold the values.
+    Args:
+        picture: as it was read.
+        preprocess: resize, crop, order of channels, mean and standard deviation.
+        layout: where the channels go.
+        size: (height, width) the model fixes; None where it leaves them open, then `preprocess.size` decides.
+        dtype: of the network's input.
+
+    Returns:
+        An array (C, H, W) or (H, W, C) of `dtype`, and the Placement that undoes resize and crop.
+
+    Raises:
+        ImageError: no size is known, two sizes disagree, or `dtype` cannot hold the values.
     """
     height, width = _network_size(preprocess, size)
     picture_height, picture_width, _ = picture.pixels.shape
@@ -78,15 +90,16 @@ def prepare(
 
 
 def to_pixels(array: npt.NDArray[Any], preprocess: Preprocess, layout: Layout = "NCHW") -> npt.NDArray[np.uint8]:
-    """A network input (C, H, W) or (H, W, C) as a picture to look at: uint8 (H, W, 3) RGB, clipped to 0..255."""
-    values = array.transpose(1, 2, 0) if layout == "NCHW" else array
+    """Network input (..., C, H, W) or (..., H, W, C) as pictures to look at: uint8 (..., H, W, 3) RGB.
+
+    The mean image is added, and what lies outside 0..255 is cut off.
+    """
+    values = np.moveaxis(array, -3, -1) if layout == "NCHW" else array
     pixels: npt.NDArray[np.float64] = values.astype(np.float64) * preprocess.std + preprocess.mean
     if preprocess.channels == "BGR":
-        pixels = pixels[:, :, ::-1]
-    if preprocess.channels == "L":
-        pixels = np.repeat(pixels, 3, axis=2)
+        pixels = pixels[..., ::-1]
     rounded: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return rounded
+    return np.repeat(rounded, 3, axis=-1) if preprocess.channels == "L" else rounded
 
 
 def _network_size(preprocess: Preprocess, size: tuple[int, int] | None) -> tuple[int, int]:

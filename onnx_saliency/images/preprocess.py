@@ -24,16 +24,19 @@ SQUASH_BELOW = 64
 class Preprocess:
     """Resize, crop and normalise: network value = (pixel 0..255 - mean) / std.
 
-    size: (height, width) of the network's input, one number for a square, None to take it from the model.
-    resize: short side of the picture before the crop; None squashes the whole picture to `size`.
-        Taken literally, unless the crop does not fit: then the picture is resized until it just does
-        (for a square crop: the short side becomes the crop's size).
-    crop: "center", the only one.
-    mean, std: a number, or one a channel in the order of `channels`.
-    channels: "RGB", "BGR" or "L" (one channel of luminance).
-
     `size` is kept as a (height, width) pair and `mean`, `std` as float or tuple of floats, whatever was given.
-    Raises ImageError naming every field that makes no sense.
+
+    Attributes:
+        size: (height, width) of the network's input, one number for a square, None to take it from the model.
+        resize: short side of the picture before the crop; None squashes the whole picture to `size`.
+            Taken literally, unless the crop does not fit: then the picture is resized until it just does
+            (for a square crop: the short side becomes the crop's size).
+        crop: "center", the only one.
+        mean, std: a number, or one per channel in the order of `channels`.
+        channels: "RGB", "BGR" or "L" (one channel of luminance).
+
+    Raises:
+        ImageError: fields that make no sense; names all of them.
     """
 
     size: tuple[int, int] | int | None = None
@@ -65,13 +68,29 @@ class Preprocess:
         """`size` as a (height, width) pair, None when the model decides."""
         return _pair(self.size)
 
+    def check_channels(self, taken: int | None) -> None:
+        """Refuse a network of another number of colour channels; None is one that takes any.
+
+        Raises:
+            ImageError: it takes others; says which `channels` to set.
+        """
+        if taken not in (None, len(self.channels)):
+            raise ImageError(
+                f"The network takes {taken} colour channel(s), the preprocessing makes {len(self.channels)} "
+                f"({self.channels}). Set channels to {'L' if taken == 1 else 'RGB or BGR'}."
+            )
+
     def to_json(self) -> str:
         """One line of JSON for a model's metadata; `from_json` gives an equal object back."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Preprocess:
-        """Read what `to_json` wrote; fields left out take their defaults. Raises ImageError."""
+        """Read what `to_json` wrote; fields left out take their defaults.
+
+        Raises:
+            ImageError: it is not what `to_json` writes.
+        """
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:
@@ -167,7 +186,10 @@ def preset(name: str, size: tuple[int, int] | int) -> Preprocess:
     """The recipe `name` for a network whose input is `size` pixels.
 
     The short side keeps its proportion to the crop: 256 for 224 becomes 219 for 192 and 342 for 299. For networks
-    under 64 pixels the whole picture is squashed. Raises ImageError listing the names when `name` is not one.
+    under 64 pixels the whole picture is squashed.
+
+    Raises:
+        ImageError: no such preset; lists the names.
     """
     if name not in PRESETS:
         close = difflib.get_close_matches(name.lower(), PRESETS, n=1, cutoff=0.5)

@@ -16,7 +16,7 @@ from onnx_saliency.activations import COUNT, Activation, ActivationSearch, Chann
 from onnx_saliency.report.colour import signed
 from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_text
 from onnx_saliency.report.page import Figure, Gallery, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.results import as_failures, as_text
 from onnx_saliency.report.sheet import PAPER, Tile, contact_sheet, fitted
 
 _ON_PAGE = 32  # channels; a page of more is slow to open
@@ -74,7 +74,7 @@ class ActivationPages:
 
     def as_dict(self) -> dict[str, Any]:
         """The channels and what failed, for JSON."""
-        failed = [{"image": as_text(name), "error": as_text(why)} for name, why in self._search.failed]
+        failed = as_failures(self._search.failed)
         return {"channels": self.rows, "failed": failed}
 
     def _write_page(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.evaluation.bootstrap import bootstrap_mean
+from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_mean, too_few
 from onnx_saliency.evaluation.faithfulness import BASELINES, METRICS, Faithfulness
 from onnx_saliency.evaluation.faithfulness.measure import HIGHER
 from onnx_saliency.evaluation.faithfulness.protocol import MODES, Mode
@@ -21,7 +21,7 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.results import as_failures, as_text
 from onnx_saliency.report.table import csv_text
 
 RANDOM, CENTRE, _ = BASELINES
@@ -35,11 +35,15 @@ COLUMNS = {
 }
 """Metrics as tables call them, with the way that is better."""
 ALIKE = "all alike"
+UNTOLD = "too few pictures"
 LEGEND = f"* better than {RANDOM}, ** than {CENTRE} too: the 95 % interval of the paired difference leaves out 0"
 
 
 def as_json(result: Faithfulness) -> dict[str, Any]:
-    """Protocol, a row a contender with intervals, curves and its lead over the baselines, the best of each metric."""
+    """Protocol, a row a contender with intervals, curves and its lead over the baselines, the best of each metric.
+
+    Of too few pictures bounds of intervals and the best are None, and `note` says so.
+    """
     rows = []
     for each in result.contenders:
         row: dict[str, Any] = {"name": each.name, "baseline": each.baseline}
@@ -53,20 +57,32 @@ def as_json(result: Faithfulness) -> dict[str, Any]:
         "protocol": result.protocol.describe(),
         "contenders": rows,
         "best": {name: result.best(name) for name in METRICS},
+        "note": too_few(len(result)),
     }
 
 
+def best_methods(measured: dict[str, Any]) -> list[str]:
+    """The best method of each metric, of the results of `as_json`, or why there is none."""
+    return [measured["best"][name] or (UNTOLD if measured["note"] else ALIKE) for name in METRICS]
+
+
+def legend(measured: dict[str, Any]) -> str:
+    """What the marks of a table mean, or why there are none."""
+    return measured["note"] or LEGEND
+
+
 def cells(row: dict[str, Any]) -> list[str]:
-    """A contender's row of `as_json`, a cell a metric, marked as `LEGEND` says."""
+    """A contender's row of `as_json`, a cell a metric, marked as `legend` says."""
     return [f"{row[name]['mean']:.3f}{_mark(row, name)}" for name in METRICS]
 
 
 def is_ahead(row: dict[str, Any], metric: str, baseline: str) -> bool:
     """Whether a contender is better than a baseline, outside the interval; False of the baseline itself."""
-    interval = row.get(f"minus {baseline}", {}).get(metric)
-    if interval is None:
+    given = row.get(f"minus {baseline}", {}).get(metric)
+    if given is None:
         return False
-    return bool(interval["low"] > 0 if METRICS[metric] == HIGHER else interval["high"] < 0)
+    interval = Interval(**given)
+    return interval.is_above(0) if METRICS[metric] == HIGHER else interval.is_below(0)
 
 
 def _mark(row: dict[str, Any], metric: str) -> str:
@@ -95,14 +111,17 @@ class FaithfulnessPages:
         folder: made with its parents when there is something to write.
         title: of the page.
         facts: further facts for `results.json`, such as model and data set.
+        failed: (name, reason) of pictures that were left out before.
 
     Raises:
         OutputError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, title: str, facts: Mapping[str, Any], failed: Iterable[tuple[str, str]] = ()
+    ) -> None:
         check_folder(folder)
-        self._folder, self._title, self._facts = folder, title, dict(facts)
+        self._folder, self._title, self._facts, self._failed = folder, title, dict(facts), tuple(failed)
 
     def write(
         self,
@@ -116,7 +135,8 @@ class FaithfulnessPages:
             OutputError: a file cannot be written.
         """
         make_folder(self._folder)
-        measured = {**self._facts, "pictures": len(result), **as_json(result)}
+        failed = as_failures([*self._failed, *result.failed])
+        measured = {**self._facts, "pictures": len(result), "failed": failed, **as_json(result)}
         write_json(self._folder / "results.json", measured)
         columns = per_picture(result)
         write_text(self._folder / "pictures.csv", _csv(columns))
@@ -125,11 +145,11 @@ class FaithfulnessPages:
         drawn = {mode: draw_curves(result, mode) for mode in MODES}
         for mode, pixels in drawn.items():
             write_image(self._folder / f"{mode}.png", pixels)
-        best = ["best method", *(each or ALIKE for each in measured["best"].values())]
+        best = ["best method", *best_methods(measured)]
         table = [["", *COLUMNS.values()], *([row["name"], *cells(row)] for row in measured["contenders"]), best]
         curves = [Figure(pixels, f"{mode}: mean score over the share of pixels") for mode, pixels in drawn.items()]
         sections = [
-            Section("Figures", curves, lead=LEGEND, table=table),
+            Section("Figures", curves, lead=legend(measured), table=table),
             Section("How it was measured", [], facts=list(result.protocol.describe().items())),
             *(_maps(explainers, image, target) for image, target in shown),
         ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_saliency.evaluation.bootstrap import Interval, too_few
 from onnx_saliency.evaluation.localisation.measure import Contender, Localisation, summary
 from onnx_saliency.report.detections import segment_tiles
 from onnx_saliency.report.files import make_folder, write_json, write_text
@@ -24,7 +25,10 @@ MAP_COLUMNS = ("MaxBoxAcc", "MaxBoxAccV2", "PxAP", "pointing game")
 
 
 def as_json(result: Localisation, best: str) -> dict[str, Any]:
-    """A row a contender with intervals, how much the recipe `best` is ahead of it, and the measures of the maps."""
+    """A row a contender with intervals, how much the recipe `best` is ahead of it, and the measures of the maps.
+
+    Of too few pictures bounds of intervals are None, and `note` says so.
+    """
     rows = summary(result)
     for row in rows:
         measures = [measure for measure in _MEASURES if measure == "boxes" or "mask_iou" in row]
@@ -39,7 +43,8 @@ def as_json(result: Localisation, best: str) -> dict[str, Any]:
         }
         for name, each in result.maps.items()
     }
-    return {"best": best, "contenders": rows, "maps": maps, "classified": dict(result.top)}
+    note = too_few(len(result))
+    return {"best": best, "contenders": rows, "maps": maps, "classified": dict(result.top), "note": note}
 
 
 def cells(row: dict[str, Any], *, intervals: bool = True) -> list[str]:
@@ -59,8 +64,9 @@ def map_cells(row: dict[str, float | None]) -> list[str]:
     return ["" if value is None else f"{value:.3f}" for value in row.values()]
 
 
-def _marked(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:+.3f}{'*' if interval['low'] > 0 or interval['high'] < 0 else ' '}"
+def _marked(given: dict[str, float | None]) -> str:
+    interval = Interval(**given)  # type: ignore[arg-type]  # the mean is a number
+    return f"{interval.mean:+.3f}{'*' if interval.is_above(0) or interval.is_below(0) else ' '}"
 
 
 def per_picture(result: Localisation) -> str:
@@ -122,6 +128,7 @@ class LocalisationPages:
         intro = (
             f"{len(contender.pictures)} pictures of {self._facts['dataset']}, {self._facts['model']}, recipe "
             f"{self._best}: with the class known, {contender.known.mean():.1%} of the boxes are right (IoU 0.5 or "
-            f"more); mean box IoU {contender.boxes.mean():.3f}.\n\nThe worst first, then the best."
+            f"more); mean box IoU {contender.boxes.mean():.3f}."
         )
-        write_text(self._folder / "index.html", page("Localisation", intro, sections))
+        said = [intro, *filter(None, [self.measured["note"]]), "The worst first, then the best."]
+        write_text(self._folder / "index.html", page("Localisation", "\n\n".join(said), sections))

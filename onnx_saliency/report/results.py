@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Results:
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "explained": self.rows,
-            "failed": [{"image": as_text(name), "error": as_text(why)} for name, why in failed],
+            "failed": as_failures(failed),
         }
         write_json(self.folder / "explain.json", summary)
         name = as_text(Path(model).name)
@@ -142,6 +142,11 @@ def is_result(path: Path, folder: Path) -> bool:
 def as_text(name: str) -> str:
     """A file name is bytes, which need not be text: what is none is written as its escape."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def as_failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """(name, reason) of pictures that could not be used, for JSON."""
+    return [{"image": as_text(name), "error": as_text(why)} for name, why in failed]
 
 
 def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:

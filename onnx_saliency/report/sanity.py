@@ -64,7 +64,7 @@ def _as_row(result: Sanity, checked: Checked, first: str) -> dict[str, Any]:
     return row
 
 
-def _as_dict(interval: Interval | None) -> dict[str, float] | None:
+def _as_dict(interval: Interval | None) -> dict[str, float | None] | None:
     return None if interval is None else interval._asdict()
 
 

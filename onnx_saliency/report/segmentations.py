@@ -19,7 +19,7 @@ from onnx_saliency.report.detections import (
 )
 from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_text
 from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.results import as_failures, as_text
 from onnx_saliency.report.table import csv_text
 from onnx_saliency.vision import Segmentation, Segmenter
 
@@ -111,7 +111,7 @@ class Segmentations:
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "pictures": self.rows,
-            "failed": [{"image": as_text(name), "error": as_text(why)} for name, why in self.failed],
+            "failed": as_failures(self.failed),
         }
 
     def _recipe(self) -> dict[str, Any]:

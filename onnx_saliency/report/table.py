@@ -15,7 +15,12 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def shown_interval(interval: Mapping[str, float], *, digits: int = 3, sign: str = "+") -> str:
-    """Mean and interval, as in +0.071 [+0.052, +0.089]; an empty `sign` leaves out that of numbers above 0."""
-    mean, low, high = (f"{interval[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+def shown_interval(interval: Mapping[str, float | None], *, digits: int = 3, sign: str = "+") -> str:
+    """Mean and interval, as in +0.071 [+0.052, +0.089], the mean alone where there is no interval.
+
+    An empty `sign` leaves out that of numbers above 0.
+    """
+    mean, *bounds = (
+        f"{interval[key]:{sign}.{digits}f}" for key in ("mean", "low", "high") if interval[key] is not None
+    )
+    return f"{mean} [{', '.join(bounds)}]" if bounds else mean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx_saliency.errors import ProviderError
 
@@ -30,6 +30,10 @@ class CudaOptions:
     def __post_init__(self) -> None:
         if self.memory_limit is not None and self.memory_limit < 1:
             raise ProviderError(f"CUDA's memory limit is 1 byte or more, not {self.memory_limit}; None leaves it open.")
+
+    def without_graph(self) -> CudaOptions:
+        """The same for another model, of which it is not known whether all of it can be recorded."""
+        return replace(self, graph=False)
 
     def as_provider_options(self) -> dict[str, str]:
         """Names and values as the CUDA execution provider takes them."""

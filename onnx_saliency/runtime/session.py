@@ -9,13 +9,21 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnx_saliency.errors import ModelError, OutOfMemoryError, ProviderError, ProviderWarning, RuntimeMissingError
+from onnx_saliency.errors import (
+    ModelError,
+    OutOfMemoryError,
+    ProviderError,
+    ProviderWarning,
+    RuntimeMissingError,
+    SaliencyError,
+)
+from onnx_saliency.numeric import is_integer
 from onnx_saliency.runtime.bound import Bound
 from onnx_saliency.runtime.cuda import CudaOptions
 
@@ -61,8 +69,10 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
-            if threads < 1:
-                raise ProviderError(f"A session takes 1 or more threads, not {threads}; None leaves it to the runtime.")
+            if not is_integer(threads, 1):
+                raise ProviderError(
+                    f"Threads are a whole number, 1 or more, not {threads!r}; None leaves it to the runtime."
+                )
             options.intra_op_num_threads = threads
         # Else threads that wait for more work keep the cores from what comes between runs: another session, NumPy.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -83,6 +93,13 @@ class Session:
         self._warn_unused(wanted, asked=providers is not None)
         self.inputs: dict[str, Any] = {value.name: value for value in self.runtime.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(value.name for value in self.runtime.get_outputs())
+
+    def __reduce__(self) -> NoReturn:
+        raise SaliencyError(
+            "A session of ONNX Runtime cannot be copied or sent to another process, and so neither can an Explainer or "
+            "whatever holds one. Build one in each process, from the model's path and the same options: "
+            "Explainer(path, **explainer.settings)."
+        )
 
     @property
     def provider(self) -> str:

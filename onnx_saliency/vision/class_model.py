@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.backward import profile_for
+from onnx_saliency.classes import check_apart
 from onnx_saliency.errors import ModelError, SaliencyError, TargetError
-from onnx_saliency.explain import Explainer, softmax, with_settings
-from onnx_saliency.exporter import Score, read_metadata
-from onnx_saliency.exporter.ascent import Range, Recipe, Step, find_recipe
+from onnx_saliency.explain import Explainer, sessions_like, with_settings
+from onnx_saliency.exporter import Score
+from onnx_saliency.exporter.ascent import Recipe, Step, find_recipe
 from onnx_saliency.exporter.ascent.image import KEYS
 from onnx_saliency.exporter.ascent.step import IMAGE, KEY, PARAMETERS, SCORES, SLOPE, STEP, TARGET
 from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
-from onnx_saliency.images import Labels
-from onnx_saliency.images.choice import choose_labels
+from onnx_saliency.images import Labels, to_pixels
+from onnx_saliency.numeric import is_integer
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
-from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
+from onnx_saliency.targets import TargetReader
+from onnx_saliency.vision.step import LabelChoice, PreprocessChoice, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""
@@ -32,6 +34,7 @@ Progress = Callable[[int, int, int, float], None]
 """Told after some steps: images finished before, step, steps, mean score of those under way."""
 
 _TOLD_EVERY = 8  # steps
+_AT_ONCE = 16  # images
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class ClassModel:
         labels: names of the classes, None where none are known.
         provider: what the network ran on.
         partial: whether it was interrupted: before the last step, or before all images were begun.
+        activation: what the network ends in, "Softmax", "LogSoftmax" or "Sigmoid"; None where it ends in the logits.
     """
 
     inputs: npt.NDArray[np.float32]
@@ -68,14 +72,15 @@ class ClassModel:
     labels: Labels | None = None
     provider: str = "cpu"
     partial: bool = False
+    activation: str | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """Softmax of the logits, (K, classes)."""
-        return softmax(self.logits)
+        """Of the classes, (K, classes): the sigmoid of each logit of a network that ends in Sigmoid, else a softmax."""
+        return probabilities(self.logits, self.activation)
 
 
 def class_model(
@@ -85,12 +90,12 @@ def class_model(
     recipe: str | Recipe = "paper",
     seed: int = 0,
     score: Score | None = None,
-    against: int | None = None,
+    against: int | str | None = None,
     frames: int = 0,
     size: int | tuple[int, int] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     preprocess: PreprocessChoice = None,
-    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    labels: LabelChoice = None,
     input: str | None = None,
     output: str | None = None,
     providers: Sequence[str] | None = None,
@@ -104,17 +109,17 @@ def class_model(
     and number of threads give the same images.
 
     Args:
-        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model, preprocessing, labels and
-            providers are taken where the options below leave them open.
+        model: path, bytes, onnx.ModelProto or onnx_ir.Model; or an `Explainer`, whose model and settings are taken
+            where the options below leave them open; but for its precision, a CUDA graph, and the memory limit of a CPU.
         classes: numbers or names; None takes all.
         recipe: "paper", "modern", or a `Recipe`.
         seed: of starts and views.
         score: None maximises what the recipe says, the logit; a `Neuron` or a `Channel` of a layer is maximised
             instead, and `classes` are then channels; `Whole` takes 0, as often as images are wanted.
-        against: a class whose score is subtracted: what speaks for a class and not for this one.
+        against: a class, by number or name, whose score is subtracted: what speaks for a class and not for this one.
         frames: how many pictures of the way up are kept.
         size: height and width, for networks that take any; None takes that of the preprocessing.
-        batch_size: images at once; halved where memory does not suffice.
+        batch_size: images at once; halved where memory does not suffice. None: 16.
         preprocess: how pixels become network input, whose mean is added at the end; None takes what the model stores,
             a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
@@ -127,7 +132,7 @@ def class_model(
 
     Raises:
         ModelError: the model cannot be read, differentiated or run.
-        TargetError: a class that the model does not have, or none.
+        TargetError: a class that the model does not have, or none, or one against itself.
         LabelError: a name that no class has.
         RecipeError: no such recipe.
         ImageError: a size that the network does not take.
@@ -135,14 +140,15 @@ def class_model(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
     """
     recipe = find_recipe(recipe)
-    if batch_size < 1 or frames < 0:
-        raise SaliencyError(f"batch_size is 1 or more images, frames 0 or more, not {batch_size} and {frames}.")
+    for name, number, least in (("batch_size", batch_size, 1), ("frames", frames, 0), ("seed", seed, 0)):
+        if not is_integer(number, least) and not (name == "batch_size" and number is None):
+            raise SaliencyError(f"{name} is a whole number, {least} or more, not {number!r}.")
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "input": input, "output": output}
-    given |= {"providers": providers, "threads": threads, "feeds": feeds}
+    given |= {"providers": providers, "threads": threads, "feeds": feeds, "batch_size": batch_size}
     model, chosen = with_settings(model, given)
     source = load(model)
     named = {"input": chosen["input"], "output": chosen["output"]}
-    runs_on = {"providers": chosen["providers"], "threads": chosen["threads"]}
+    runs_on = sessions_like(chosen)
     prepared = prepare_step(
         source,
         recipe,
@@ -151,47 +157,42 @@ def class_model(
         seed=seed,
         size=size,
         preprocess=chosen["preprocess"],
+        labels=chosen["labels"],
         profile=profile_for(first_provider(runs_on["providers"])),
         **named,
     )
-    classifier, step, range_ = prepared.classifier, prepared.step, prepared.range_
-    names = choose_labels(chosen["labels"], read_metadata(step.model.metadata_props), classifier.classes)
-    targets = _targets(classes, names, step.width, of_classes=score is None)
+    classifier, step, names = prepared.classifier, prepared.step, prepared.labels
+    targets = _targets(classes, prepared.targets)
+    if prepared.against is not None and classes is not None:
+        check_apart(targets, prepared.against, of_classes=prepared.targets.of_classes)
     session = Session(step.model, **runs_on)
     judge = Session(score_model(source, **named), **runs_on)
     others = session.other_inputs({*step.states, TARGET, KEY}, chosen["feeds"] or {})
 
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
-    found = ascent.run(targets, classifier.batch or batch_size, fixed=classifier.batch is not None)
+    found = ascent.run(
+        targets, classifier.batch or chosen["batch_size"] or _AT_ONCE, fixed=classifier.batch is not None
+    )
     inputs = np.concatenate([part.image for part in found])
     logits = _logits(judge, classifier.image.name or "", inputs, others, classifier.batch)
     return ClassModel(
         inputs=inputs.astype(np.float32),
-        images=to_pictures(inputs, range_, classifier.channel_axis),
+        images=to_pixels(inputs, prepared.preprocess, classifier.layout),
         logits=logits,
         history=np.concatenate([part.history for part in found]),
         target=targets[: len(inputs)],
         recipe=recipe,
         seed=seed,
         steps=min(part.steps for part in found),
-        frames=np.concatenate([to_pictures(part.frames, range_, classifier.channel_axis) for part in found], axis=1),
+        frames=np.concatenate(
+            [to_pixels(part.frames, prepared.preprocess, classifier.layout) for part in found], axis=1
+        ),
         notes=tuple(ascent.notes),
         labels=names,
         provider=session.provider,
         partial=found[-1].interrupted or len(inputs) < len(targets),
+        activation=classifier.activation,
     )
-
-
-def to_pictures(inputs: npt.NDArray[Any], range_: Range, channel_axis: int) -> npt.NDArray[np.uint8]:
-    """Network input (..., N, C, H, W) or NHWC as pictures to look at, uint8 (..., N, H, W, 3).
-
-    The mean image is added, and what lies outside 0..255 is cut off.
-    """
-    images = np.moveaxis(inputs.astype(np.float64), channel_axis - 4, -1)
-    pixels = images * range_.std + range_.mean
-    pixels = pixels[..., ::-1] if range_.reverse else pixels
-    pictures: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,29 +357,16 @@ def _listed(targets: Sequence[int] | npt.NDArray[np.int64]) -> str:
     return ", ".join(map(str, targets))
 
 
-def _targets(
-    classes: Sequence[int | str] | int | str | None, labels: Labels | None, width: int | None, *, of_classes: bool
-) -> npt.NDArray[np.int64]:
+def _targets(classes: Sequence[int | str] | int | str | None, reader: TargetReader) -> npt.NDArray[np.int64]:
     """The classes, or channels, by their numbers."""
     if classes is None:
-        if width is None:
+        if reader.width is None:
             raise TargetError("The model leaves the number of classes open, so there are no 'all'. Name some.")
-        return np.arange(width)
+        return np.arange(reader.width)
     given = [classes] if isinstance(classes, int | str | np.integer) else list(classes)
     if not given:
         raise TargetError("No classes were named: give numbers or names, or None for all.")
-    numbers = []
-    for item in given:
-        if isinstance(item, str):
-            if not of_classes:
-                raise TargetError(f"Channels of a layer are numbers, not {item!r}.")
-            if labels is None:
-                raise TargetError(f"The class {item!r} is a name, and no labels are known. Give labels, or a number.")
-            numbers.append(labels.index(item))
-        else:
-            numbers.append(int(item))
-    check_targets(numbers, width, of_classes=of_classes)
-    return np.array(numbers, np.int64)
+    return reader.read_one_each(given, len(given))
 
 
 def _logits(

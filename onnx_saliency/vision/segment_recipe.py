@@ -113,7 +113,7 @@ SEGMENT_RECIPES: Mapping[str, SegmentRecipe] = MappingProxyType({each.name: each
 
 
 def find_segment_recipe(recipe: str | SegmentRecipe, **changes: object) -> SegmentRecipe:
-    """Return the recipe called so, with some fields changed; a `SegmentRecipe` likewise.
+    """Return the recipe with this name, with some fields changed; a `SegmentRecipe` likewise.
 
     Raises:
         RecipeError: no such recipe, no such field, or a value that makes no sense.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from onnx_saliency.backward import Profile
-from onnx_saliency.errors import ImageError, TargetError
+from onnx_saliency.classes import check_known
+from onnx_saliency.errors import ImageError
 from onnx_saliency.exporter import Score, read_metadata
 from onnx_saliency.exporter.ascent import Range, Recipe, Step, build_step, find_recipe
 from onnx_saliency.exporter.classifier import read_classifier
@@ -22,9 +23,11 @@ from onnx_saliency.exporter.files import check_writable, save
 from onnx_saliency.exporter.metadata import write_metadata
 from onnx_saliency.exporter.objective import describe_score
 from onnx_saliency.graph import Classifier, ModelSource, load
-from onnx_saliency.images import Preprocess
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_preprocess
+from onnx_saliency.images import Labels, Preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.targets import TargetReader
 
+LabelChoice = Sequence[str] | str | os.PathLike[str] | None
 PreprocessChoice = Preprocess | str | Callable[[Preprocess], Preprocess] | None
 
 
@@ -35,14 +38,21 @@ class Prepared:
     Attributes:
         classifier: what was found; its model is the step's.
         preprocess: how pixels become the network's input.
-        range_: the same, a value a channel.
         step: the graph and what it carries.
+        targets: reads classes, or channels of a layer.
+        against: what is subtracted, by its number.
     """
 
     classifier: Classifier
     preprocess: Preprocess
-    range_: Range
     step: Step
+    targets: TargetReader
+    against: int | None
+
+    @property
+    def labels(self) -> Labels | None:
+        """Names of the classes, None where none are known."""
+        return self.targets.labels
 
 
 def export_step(
@@ -51,7 +61,7 @@ def export_step(
     *,
     recipe: str | Recipe = "paper",
     score: Score | None = None,
-    against: int | None = None,
+    against: int | str | None = None,
     seed: int = 0,
     size: int | tuple[int, int] | None = None,
     preprocess: PreprocessChoice = None,
@@ -79,7 +89,7 @@ def export_step(
         path: where to write; None returns a ModelProto.
         recipe: "paper", "modern", or a `Recipe`.
         score: as of `class_model`.
-        against: a class whose score is subtracted.
+        against: a class whose score is subtracted, by number, or by a name that the model stores.
         seed: of the views.
         size: height and width, for networks that take any.
         preprocess: as of `class_model`; it is stored in the result.
@@ -119,7 +129,8 @@ def export_step(
         "preprocess": prepared.preprocess.to_json(),
     }
     result = prepared.step.model
-    write_metadata(result.metadata_props, facts | ({} if against is None else {"against": str(against)}))
+    facts |= {} if prepared.against is None else {"against": str(prepared.against)}
+    write_metadata(result.metadata_props, facts)
     if path is None:
         return ir.to_proto(result)
     save(result, Path(path))
@@ -131,12 +142,13 @@ def prepare_step(
     recipe: Recipe,
     *,
     score: Score | None,
-    against: int | None,
+    against: int | str | None,
     seed: int,
     size: int | tuple[int, int] | None,
     preprocess: PreprocessChoice,
     input: str | None,
     output: str | None,
+    labels: LabelChoice = None,
     profile: Profile = "portable",
 ) -> Prepared:
     """Find the classifier in a copy of `source` and build its step; arguments as of `class_model` and `build_step`."""
@@ -146,21 +158,15 @@ def prepare_step(
     chosen = preprocess(chosen) if callable(preprocess) else chosen
     range_ = _range(chosen, classifier)
     sides = _size(classifier, size, chosen)
-    step = build_step(
-        classifier, recipe, range_, sides, score=score or recipe.score, against=against, seed=seed, profile=profile
-    )
-    if against is not None:
-        check_targets([against], step.width, of_classes=score is None)
-    return Prepared(classifier, chosen, range_, step)
-
-
-def check_targets(numbers: Sequence[int], width: int | None, *, of_classes: bool) -> None:
-    """Refuse numbers that are no class, or channel, of the `width` there are; raises TargetError."""
-    beyond = sorted({number for number in numbers if number < 0 or (width is not None and number >= width)})
-    if beyond:
-        one, several = ("class", "classes") if of_classes else ("channel", "channels")
-        known = f"{several} count from 0" if width is None else f"there are {width} {several}, 0 to {width - 1}"
-        raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}.")
+    objective = score or recipe.score
+    names = choose_labels(labels, stored, classifier.classes)
+    targets = TargetReader(names, None, of_classes=isinstance(objective, str))
+    other = None if against is None else targets.number(against)
+    step = build_step(classifier, recipe, range_, sides, score=objective, against=other, seed=seed, profile=profile)
+    targets = replace(targets, width=step.width)  # which is known with the step
+    if other is not None:
+        check_known([other], targets.width, of_classes=targets.of_classes)
+    return Prepared(classifier, chosen, step, targets, other)
 
 
 def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparation: Preprocess) -> tuple[int, int]:
@@ -180,10 +186,6 @@ def _size(classifier: Classifier, given: int | tuple[int, int] | None, preparati
 
 def _range(preparation: Preprocess, classifier: Classifier) -> Range:
     channels = len(preparation.channels)
-    if classifier.channels is not None and classifier.channels != channels:
-        raise ImageError(
-            f"The network takes {classifier.channels} colour channel(s), the preprocessing makes {channels} "
-            f"({preparation.channels}). Set channels to {'L' if classifier.channels == 1 else 'RGB or BGR'}."
-        )
+    preparation.check_channels(classifier.channels)
     mean, std = (np.broadcast_to(np.asarray(v, np.float64), channels) for v in (preparation.mean, preparation.std))
     return Range(mean, std, reverse=preparation.channels == "BGR")

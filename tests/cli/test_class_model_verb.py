@@ -234,7 +234,7 @@ app.main()
     [
         ((), "Name classes with --class C, or take --all of them."),
         (("--class", 1, "--all"), "Name classes with --class C, or take --all of them."),
-        (("--class", 9), "No class 9: there are 5 classes, 0 to 4."),
+        (("--class", 9), "No class 9: the model has 5 classes, 0 to 4."),
         (("--class", "-1"), "No class -1"),
         (("--class", "dog"), "'dog' is a name, and no labels are known"),
         (("--class", 1, "--recipe", "old"), "the recipes are paper, modern"),

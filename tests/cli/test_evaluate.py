@@ -1,6 +1,7 @@
 """`evaluate localisation`: a table, every picture's numbers, a page."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_rewritten_models_are_kept_unless_forbidden(net, data, tmp_path, command
 def test_the_table(net, data, tmp_path, command):
     ran = command("evaluate", "localisation", net, data, "-o", tmp_path / "out", "--count", "2", "--cases", "0")
     assert ran.code == 0
-    for word in ("paper", "best", "centred box", "MaxBoxAccV2", "2 pictures of set"):
+    for word in ("paper", "best", "centred box", "MaxBoxAccV2", "2 pictures of set", "2 picture(s): too few"):
         assert word in ran.out + ran.err
 
 
@@ -56,3 +57,22 @@ def test_a_data_set_without_boxes(net, data, command):
     ran = command("evaluate", "localisation", net, data / "images")
     assert ran.code == 2
     assert "is a folder for each class, without boxes. CUB-200-2011: want" in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize("measurement", [("localisation", "--cases", "1"), ("faithfulness", "--method", "gradient")])
+def test_a_truncated_picture_is_left_out_where_that_is_asked_for(net, data, tmp_path, command, measurement):
+    broken = data / "images/set/1.png"
+    broken.write_bytes(broken.read_bytes()[:200])  # its header is whole
+    verb, *options = measurement
+    arguments = ("evaluate", verb, net, data, "-o", tmp_path / "out", *options)
+    refused = command(*arguments)
+    assert refused.code == 2
+    assert "1.png" in refused.error
+    ran = command(*arguments, "--skip", "--json")
+    assert ran.code == 1
+    assert ran.json["pictures"] == 2
+    (failure,) = ran.json["failed"]
+    assert failure["image"] == str(broken)
+    assert "1.png" in failure["error"]
+    assert "1.png" in ran.err
+    assert json.loads((tmp_path / "out/results.json").read_text())["failed"] == [failure]

@@ -203,6 +203,7 @@ def test_export_records_the_preprocessing_for_the_models_size(net, command):
 
 REFUSED = {
     "target beyond the last": (["--target", 5], "No class 5: the model has 5 classes, 0 to 4"),
+    "a target against itself": (["--target", 3, "--against", 3], "A class less itself explains nothing: 3 is both"),
     "both targets": (["--target", 1, "--require-target"], "--target or --require-target, not both"),
     "score": (["--score", "odds"], "logit or probability, not 'odds'"),
     "method": (["--method", "magic"], "No method 'magic'"),

@@ -118,7 +118,7 @@ BAD = {
     "layer": (["--layer", "nowhere"], "no layer 'nowhere'"),
     "channel": (["--layer", "s", "--channels", "0,9"], "No channel 9"),
     "channels": (["--layer", "s", "--channels", "0,x"], "--channels takes numbers of channels by commas"),
-    "count": (["--layer", "s", "--count", "0"], "count is 1 or more, not 0"),
+    "count": (["--layer", "s", "--count", "0"], "count is a whole number, 1 or more, not 0"),
     "method": (["--layer", "s", "--method", "layercam"], "layercam projects no activation back"),
 }
 

@@ -5,6 +5,7 @@ import pytest
 
 from onnx_saliency.errors import MetricError
 from onnx_saliency.evaluation import bootstrap_difference, bootstrap_mean
+from onnx_saliency.evaluation.bootstrap import LEAST, too_few
 
 RNG = np.random.default_rng(0)
 
@@ -53,8 +54,24 @@ def test_difference_is_antisymmetric():
     assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low), abs=1e-12)
 
 
-def test_one_picture():
-    assert bootstrap_mean([True]) == (1, 1, 1)
+@pytest.mark.parametrize("count", [1, LEAST - 1])
+def test_few_pictures_have_a_mean_and_no_interval(count):
+    found = bootstrap_mean([0.5] * count)
+    assert found == (0.5, None, None)
+    assert not found.is_above(0)
+    assert not found.is_below(1)
+    assert f"{count} picture(s): too few" in too_few(count)
+
+
+def test_as_many_have_one_as_rule_chance_out():
+    """The sign test: that all point one way is chance in 2 of 2**N cases, at most one in twenty."""
+    assert 2 / 2**LEAST < 0.05 < 2 / 2 ** (LEAST - 1)
+    found = bootstrap_mean([0.5] * LEAST)
+    assert found == (0.5, 0.5, 0.5)
+    assert found.is_above(0.4)
+    assert not found.is_above(0.5)
+    assert found.is_below(0.6)
+    assert too_few(LEAST) is None
 
 
 @pytest.mark.parametrize(

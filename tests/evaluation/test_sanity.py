@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 
 import onnx_saliency as xs
 from onnx_saliency.embedded import default_model, default_pictures
-from onnx_saliency.evaluation import bootstrap_difference, bootstrap_mean
+from onnx_saliency.evaluation import Interval, bootstrap_difference, bootstrap_mean
 from onnx_saliency.evaluation.sanity import (
     MEASURES,
     Forgetful,
@@ -472,7 +472,7 @@ def test_a_map_of_the_network_alone_fails():
         logits = Gemm<transB = 1>(f, v, a)
     """
     model = graph(body, inputs="float[N,3,24,24] image", **CONV_WEIGHTS, **HEAD_WEIGHTS)
-    found = check_sanity(model, images(4, 3, 24, 24), methods=["gradient", "deconvnet"], independent=False)
+    found = check_sanity(model, images(6, 3, 24, 24), methods=["gradient", "deconvnet"], independent=False)
     np.testing.assert_allclose(found.find("deconvnet").input[:, 0], 1, atol=1e-6)
     assert "the pixels" in found.verdict("deconvnet").reason
     assert found.verdict("gradient").parts["the pixels"] == "passes"
@@ -480,7 +480,7 @@ def test_a_map_of_the_network_alone_fails():
 
 def test_outcomes():
     def interval(low, high):
-        return bootstrap_mean([low, high])
+        return Interval((low + high) / 2, low, high)
 
     below, above, across = interval(0.1, 0.2), interval(0.6, 0.7), interval(0.2, 0.9)
     assert Verdict(below, below, below).reason == "passes"
@@ -489,6 +489,7 @@ def test_outcomes():
     assert Verdict(below, below, above).reason == "fails: the pixels"
     assert Verdict(below, across, below).reason == "undecided: the upper third"
     assert Verdict(None, below, below).reason == "undecided: all layers"
+    assert Verdict(bootstrap_mean([0.1, 0.1]), below, below).reason == "undecided: all layers"
 
 
 def test_maps_that_are_constant_say_nothing(batch):

@@ -238,6 +238,11 @@ def test_a_segmentation_is_refused(shape):
     assert "'c' float [" in message
 
 
+def test_no_classes():
+    model = small(outputs="float[N,0] logits", v=(0, 4), a=(0,))
+    assert "'logits' float [N, 0] has 0 classes" in refusal(model)
+
+
 def test_an_output_that_is_not_there():
     assert "no output 'scores'; it has 'logits' float [N, 5]" in refusal(small(), output="scores")
 

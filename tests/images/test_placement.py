@@ -184,6 +184,14 @@ def test_to_pixels_is_the_inverse(name, layout):
     assert np.array_equal(back, expected)
 
 
+def test_to_pixels_of_a_stack_is_that_of_each():
+    recipe = preset("caffe", 24)
+    stack = np.random.default_rng(0).uniform(-120, 130, (2, 5, 3, 24, 24))
+    back = to_pixels(stack, recipe)
+    assert back.shape == (2, 5, 24, 24, 3)
+    assert np.array_equal(back[1, 3], to_pixels(stack[1, 3], recipe))
+
+
 def test_to_pixels_clips():
     assert to_pixels(np.full((3, 1, 1), 9.0), preset("inception", 224)).ravel().tolist() == [255] * 3
     assert to_pixels(np.full((3, 1, 1), -9.0), preset("inception", 224)).ravel().tolist() == [0] * 3

@@ -101,7 +101,7 @@ def test_no_providers(net):
 
 @pytest.mark.parametrize("threads", [0, -2])
 def test_threads_that_make_no_sense(net, threads):
-    with pytest.raises(ProviderError, match="1 or more threads"):
+    with pytest.raises(ProviderError, match=f"Threads are a whole number, 1 or more, not {threads}"):
         Session(net, threads=threads)
 
 

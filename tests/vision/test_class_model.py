@@ -372,22 +372,32 @@ def test_other_failures_are_not_tried_again(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"classes": [1, 7, 5]}, TargetError, "No class 5, 7: there are 5 classes, 0 to 4"),
-        ({"classes": [-1]}, TargetError, "No class -1: there are 5 classes"),
+        ({"classes": [1, 7, 5]}, TargetError, "No class 5, 7: the model has 5 classes, 0 to 4"),
+        ({"classes": [-1]}, TargetError, "No class -1: the model has 5 classes"),
         ({"classes": []}, TargetError, "No classes were named"),
         ({"classes": ["tench"]}, TargetError, "'tench' is a name, and no labels are known"),
         ({"classes": ["tigershark"], "labels": NAMES}, LabelError, "closest are tiger shark"),
         ({"labels": NAMES[:3]}, LabelError, "3 label names, but the model has 5"),
         ({"against": 5}, TargetError, "No class 5"),
         ({"against": -1}, TargetError, "No class -1"),
+        ({"against": "tench"}, TargetError, "'tench' is a name, and no labels are known"),
+        ({"against": "trout", "labels": NAMES}, LabelError, "no class is called 'trout'"),
+        ({"against": 1.5}, TargetError, "number or name of a class, not 1.5"),
+        ({"against": 3}, TargetError, "A class less itself explains nothing: 3 is both"),
         ({"recipe": "old"}, RecipeError, "the recipes are paper, modern"),
         ({"score": xs.Channel("nowhere")}, LayerError, "nowhere"),
-        ({"score": xs.Channel("c"), "classes": [4]}, TargetError, "No channel 4: there are 4 channels, 0 to 3"),
-        ({"score": xs.Channel("c"), "classes": ["tench"], "labels": NAMES}, TargetError, "Channels of a layer are num"),
+        ({"score": xs.Channel("c"), "classes": [4]}, TargetError, "No channel 4: the layer has 4 channels, 0 to 3"),
+        (
+            {"score": xs.Channel("c"), "classes": ["tench"], "labels": NAMES},
+            TargetError,
+            "A channel is given by its number, not by 'tench'",
+        ),
         ({"size": 9}, ImageError, "takes images of 8 x 8, not of 9 x 9"),
         ({"size": (8, 0)}, ImageError, "1 pixel or more high and wide, not 8 x 0"),
-        ({"batch_size": 0}, xs.SaliencyError, "batch_size is 1 or more"),
-        ({"frames": -1}, xs.SaliencyError, "frames 0 or more"),
+        ({"batch_size": 0}, xs.SaliencyError, "batch_size is a whole number, 1 or more, not 0"),
+        ({"frames": -1}, xs.SaliencyError, "frames is a whole number, 0 or more, not -1"),
+        ({"seed": -1}, xs.SaliencyError, "seed is a whole number, 0 or more, not -1"),
+        ({"seed": 2.5}, xs.SaliencyError, "seed is a whole number, 0 or more, not 2.5"),
         ({"preprocess": "nobody"}, ImageError, "nobody"),
         ({"feeds": {"gain": 1}}, ModelError, "no input 'gain'"),
         ({"providers": ["tpu"]}, xs.ProviderError, "tpu"),
@@ -564,6 +574,20 @@ def test_an_explainer_stands_for_its_model_and_settings():
     assert found.labels.names == tuple(NAMES)
     other = xs.class_model(explainer, ["tench"], recipe=FEW, labels=NAMES[1:] + NAMES[:1])
     assert other.target.tolist() == [4]  # what is given goes before the explainer's
+
+
+@pytest.mark.parametrize(("given", "begun"), [({}, {0, 1, 2}), ({"batch_size": 2}, {0, 2})])
+def test_images_at_once_are_the_explainers(given, begun):
+    told = set()
+    explainer = xs.Explainer(small(), providers=["cpu"], batch_size=1)
+    xs.class_model(explainer, [1, 2, 3], recipe=FEW, progress=lambda done, *_: told.add(done), **given)
+    assert told == begun
+
+
+def test_against_a_class_by_its_name():
+    found, expected = (make(classes=[1], against=each, labels=NAMES) for each in ("tiger shark", 3))
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert not np.array_equal(found.images, make(classes=[1]).images)
 
 
 def test_a_score_that_does_not_rise_is_said():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import counting_bar, out, print_json, print_table
+from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, out, print_json, print_table
 from onnx_saliency.cli.evaluate.asked import AskedOfDataset
 
 
@@ -35,44 +35,53 @@ def localisation(
 
     Baselines: whole picture, centred box, the map thresholded, and OpenCV's GrabCut where it is installed; their one
     free number is the best for this data set. Intervals are of 95 %, by paired bootstrap. Needs the extra `segment`.
+    Exit code 1 if pictures were left out.
 
     Example: onnx-saliency evaluate localisation net.onnx birds --labels names.txt
     """
     from onnx_saliency.evaluation.localisation.measure import measure_localisation
-    from onnx_saliency.report.localisation import (
-        COLUMNS,
-        MAP_COLUMNS,
-        LocalisationPages,
-        cells,
-        extremes,
-        map_cells,
-    )
+    from onnx_saliency.report.localisation import LocalisationPages, extremes
+    from onnx_saliency.report.results import as_failures
     from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 
     segmenters = [Segmenter(model, recipe, **asked.settings) for recipe in SEGMENT_RECIPES.values()]
     asked.prepare(*(each.explainer for each in segmenters))
     found = asked.resolve(asked.open(dataset, boxes=True), segmenters[0].explainer)
     with counting_bar("measuring", len(found)) as show:
-        result = measure_localisation(segmenters, found, progress=show)
+        result = measure_localisation(segmenters, found, skip=asked.skip, progress=show)
+    for _, why in result.failed:
+        fail(why)
+    failed = as_failures([*found.failed, *result.failed])
     pages = LocalisationPages(
         output_folder,
         result,
         BEST.name,
-        {"model": model.name, "dataset": found.name, "pictures": len(found), "failed": [list(x) for x in found.failed]},
+        {"model": model.name, "dataset": found.name, "pictures": len(result), "failed": failed},
     )
     best = result.find(BEST.name)
     shown = [(index, best.pictures[index]) for index in extremes(best, cases)]
     pages.write([(index, segmenters[-1].segment(each.image, each.target)[0]) for index, each in shown])
     if asked.json:
         print_json(pages.as_dict())
-        return
+    else:
+        _print(pages.measured)
+        out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)
+    if failed:
+        raise typer.Exit(PARTIAL)
+
+
+def _print(measured: dict[str, Any]) -> None:
+    """The table, and that of the maps."""
+    from onnx_saliency.report.localisation import COLUMNS, MAP_COLUMNS, cells, map_cells
+    from onnx_saliency.vision import BEST
+
     columns = [column.format(best=BEST.name) for column in COLUMNS]
-    rows = [[row["name"], *cells(row, intervals=False)] for row in pages.measured["contenders"]]
+    rows = [[row["name"], *cells(row, intervals=False)] for row in measured["contenders"]]
     print_table(["", *columns], rows, numbers=columns, whole=[""])
-    out.print("\n* the 95 % interval of the difference leaves out 0; the intervals are in results.json\n")
+    mark = "* the 95 % interval of the difference leaves out 0; the intervals are in results.json"
+    out.print(f"\n{measured['note'] or mark}\n")
     print_table(
         ["map of", *MAP_COLUMNS],
-        [[name, *map_cells(row)] for name, row in pages.measured["maps"].items()],
+        [[name, *map_cells(row)] for name, row in measured["maps"].items()],
         numbers=MAP_COLUMNS,
     )
-    out.print(f"\nAll of it on one page: [bold]{escape(str(output_folder / 'index.html'))}[/]", soft_wrap=True)

@@ -38,7 +38,7 @@ def sanity(
 ) -> None:
     """Randomise the network's layers, the pixels and the class, and see whether the maps change (Adebayo et al. 2018).
 
-    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. A verdict takes two
+    Leaves the table, every picture's numbers, curves over the layers and the maps themselves. A verdict takes six
     pictures or more. Exit code 1 if some could not be read; the others are done.
 
     Example: onnx-saliency evaluate sanity net.onnx photographs --preprocess imagenet
@@ -48,6 +48,7 @@ def sanity(
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.files import check_folder
+    from onnx_saliency.report.results import as_failures
     from onnx_saliency.report.sanity import COLUMNS, SanityPages, cells, is_sheet
 
     check_folder(output_folder)
@@ -62,7 +63,7 @@ def sanity(
             fail(str(error))
     if not pictures:
         if asked.json:
-            print_json({"model": model.name, "pictures": 0, "failed": [list(each) for each in failed], "methods": []})
+            print_json({"model": model.name, "pictures": 0, "failed": as_failures(failed), "methods": []})
         raise typer.Exit(PARTIAL)
     note(f"{len(pictures)} pictures, running on {explainer.provider}")
     with counting_bar("checking") as show:
@@ -77,7 +78,7 @@ def sanity(
             threshold=threshold,
             progress=show,
         )
-    facts = {"model": model.name, "pictures": len(pictures), "failed": [list(each) for each in failed]}
+    facts = {"model": model.name, "pictures": len(pictures), "failed": as_failures(failed)}
     pages = SanityPages(output_folder, result, facts, pictures[0].pixels)
     pages.write()
     for row in pages.measured["methods"]:

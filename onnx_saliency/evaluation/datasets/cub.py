@@ -50,7 +50,7 @@ def read_cub(
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
-        DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them. No such split.
+        DatasetError: files are missing, unreadable, or hold invalid boxes; names all of them. No such split.
     """
     root, split = find_cub(Path(folder)) or Path(folder), split or ("all" if listed else "test")
     if split not in ("test", "train", "all"):

@@ -49,7 +49,7 @@ def read_ilsvrc(
         skip: leave out pictures that are missing or wrong instead of refusing the whole; the train split has some.
 
     Raises:
-        DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them.
+        DatasetError: files are missing, unreadable, or hold invalid boxes; names all of them.
     """
     path = Path(path)
     root = find_ilsvrc(path) or path

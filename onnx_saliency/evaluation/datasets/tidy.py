@@ -63,7 +63,7 @@ def read_tidy(
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
-        DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them. No such split.
+        DatasetError: files are missing, unreadable, or hold invalid boxes; names all of them. No such split.
     """
     path = Path(path)
     if path.is_dir():

@@ -62,7 +62,7 @@ def read_voc(
         skip: leave out pictures that are missing or wrong instead of refusing the whole.
 
     Raises:
-        DatasetError: files are missing, unreadable, or hold boxes that are none; names all of them.
+        DatasetError: files are missing, unreadable, or hold invalid boxes; names all of them.
     """
     root, split = find_voc(Path(folder)) or Path(folder), split or "val"
     collector = Collector(root, FORM, boxes=boxes, listed=listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from onnx_saliency.errors import ImageError, MetricError
 from onnx_saliency.evaluation.arrays import min_max
-from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference
+from onnx_saliency.evaluation.bootstrap import LEAST, Interval, bootstrap_difference
 from onnx_saliency.evaluation.faithfulness.curves import area_under, fills, perturbation_curve
 from onnx_saliency.evaluation.faithfulness.order import BASELINES, rank_pixels
 from onnx_saliency.evaluation.faithfulness.protocol import MODES, Mode, Protocol
@@ -23,6 +24,8 @@ from onnx_saliency.evaluation.faithfulness.subsets import (
     infidelity,
     sensitivity_n,
 )
+from onnx_saliency.evaluation.named import by_name
+from onnx_saliency.evaluation.reading import Failed, read_or_leave_out
 from onnx_saliency.explain import Explainer
 from onnx_saliency.images import Picture, read_picture
 
@@ -71,8 +74,8 @@ class Contender:
         return curve
 
     def measure(self, name: str) -> Floats:
-        """A metric's numbers, float64 (N,)."""
-        return np.array(self.values[name])
+        """A metric's numbers, float64 (N,); MetricError where there is no such metric."""
+        return np.array(by_name(self.values, name, "metric"))
 
 
 @dataclass(frozen=True)
@@ -91,22 +94,27 @@ class Faithfulness:
     contenders: tuple[Contender, ...]
     images: list[str] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: Failed = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def find(self, name: str) -> Contender:
-        """The contender called so."""
-        return next(each for each in self.contenders if each.name == name)
+        """The contender with this name; MetricError where there is none."""
+        return by_name({each.name: each for each in self.contenders}, name, "contender")
 
     def difference(self, first: str, second: str, metric: str) -> Interval:
         """Mean of a metric of one contender less that of another, and its interval: paired, by picture."""
         return bootstrap_difference(self.find(first).measure(metric), self.find(second).measure(metric))
 
     def best(self, metric: str) -> str | None:
-        """The method that is best by the mean, the first of equal ones; None where all are. Baselines do not count."""
-        sign = 1 if METRICS[metric] == HIGHER else -1
+        """The method that is best by the mean, the first of equal ones; baselines do not count.
+
+        None where all are equal, and of fewer pictures than an interval takes.
+        """
+        sign = 1 if by_name(METRICS, metric, "metric") == HIGHER else -1
+        if len(self) < LEAST:
+            return None
         means = {each.name: sign * each.measure(metric).mean() for each in self.contenders if not each.baseline}
         alike = len(means) > 1 and len(set(means.values())) == 1
         return None if alike else max(means, key=lambda name: means[name])
@@ -148,7 +156,7 @@ def measure_faithfulness(
     contenders = [Contender(name) for name in explainers] + [Contender(name, True) for name in BASELINES]
     result = Faithfulness(protocol, tuple(contenders))
     for done, case in enumerate(listed, 1):
-        picture = _read(case, result.failed if skip else None)
+        picture = read_or_leave_out(partial(_read, case), case.image, result.failed if skip else None)
         if picture is not None:
             image, _, _ = first.prepare(picture)
             target = _target(scorer, protocol, image, case.accepted, first)
@@ -166,15 +174,8 @@ def measure_faithfulness(
     return result
 
 
-def _read(case: Case, failed: list[tuple[str, str]] | None) -> Picture | None:
-    """The picture of a case; None where it cannot be read and `failed` takes the reason. Raises ImageError."""
-    try:
-        return case.image if isinstance(case.image, Picture) else read_picture(case.image)
-    except ImageError as error:
-        if failed is None:
-            raise
-        failed.append((str(case.image), str(error)))
-        return None
+def _read(case: Case) -> Picture:
+    return case.image if isinstance(case.image, Picture) else read_picture(case.image)
 
 
 def _target(

@@ -206,7 +206,7 @@ what is not there is out of focus (as Fong, Vedaldi 2017, section 4, and the ins
 
 
 def find_protocol(name: str, *, steps: int | None = None) -> Protocol:
-    """The protocol called so, perhaps in another number of steps for both curves, which its own name then says.
+    """The protocol with this name, perhaps in another number of steps for both curves, which its own name then says.
 
     Raises:
         MetricError: no such protocol (with the closest name), or no steps.

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_saliency.errors import TargetError
+from onnx_saliency.classes import check_known
 from onnx_saliency.evaluation.faithfulness.protocol import ScoreKind
-from onnx_saliency.explain import Explainer, softmax
+from onnx_saliency.explain import Explainer, sessions_like
 from onnx_saliency.exporter.perturbed import ANSWERS, COUNT, END, LOGITS, RANK, START, perturb_model
+from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Session
 
 Floats = npt.NDArray[np.float64]
@@ -33,14 +34,11 @@ class Scores:
 
     def of(self, target: int, kind: ScoreKind) -> Floats:
         """The score of one class, float64 (K,). TargetError where there is no such class."""
-        if not 0 <= target < self.logits.shape[1]:
-            raise TargetError(f"No class {target}: the model has {self.logits.shape[1]}, counted from 0.")
-        if kind == "logit":
-            chosen = self.logits
-        elif kind == "answer" or self.activation in ("Softmax", "Sigmoid"):
-            chosen = self.answers
+        check_known([target], self.logits.shape[1])
+        if kind == "probability":
+            chosen = probabilities(self.logits.astype(np.float64), self.activation)
         else:
-            chosen = np.exp(self.answers) if self.activation == "LogSoftmax" else softmax(self.logits)
+            chosen = self.logits if kind == "logit" else self.answers
         return chosen[:, target].astype(np.float64)
 
 
@@ -48,7 +46,7 @@ class Scorer:
     """A model behind what perturbs its images; the session is built once.
 
     Args:
-        explainer: whose model, input and output, provider and threads are taken.
+        explainer: whose model, input and output, provider, threads and use of CUDA are taken, but for CUDA graphs.
         batch_size: images a run, where the model leaves it open; halved where memory does not suffice.
 
     Raises:
@@ -61,7 +59,7 @@ class Scorer:
         self._activation = perturbed.activation
         self._fixed = perturbed.batch
         self.batch_size = perturbed.batch or batch_size
-        self._session = Session(perturbed.model, providers=settings["providers"], threads=settings["threads"])
+        self._session = Session(perturbed.model, **sessions_like(settings))
         self._feeds = explainer.feeds
 
     def score(

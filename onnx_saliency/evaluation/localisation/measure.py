@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from onnx_saliency.errors import ImageError
 from onnx_saliency.evaluation.arrays import min_max
 from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference, bootstrap_mean
 from onnx_saliency.evaluation.datasets import Dataset, Example, read_mask
+from onnx_saliency.evaluation.datasets.example import Mask
 from onnx_saliency.evaluation.localisation.boxes import OVERLAP, best_iou, pointing_game
 from onnx_saliency.evaluation.localisation.contenders import Baseline, baselines
 from onnx_saliency.evaluation.localisation.max_box_accuracy import MaxBoxAccuracy
 from onnx_saliency.evaluation.localisation.pixels import PixelPrecision, mask_iou
+from onnx_saliency.evaluation.named import by_name
+from onnx_saliency.evaluation.reading import Failed, read_or_leave_out
+from onnx_saliency.images import Picture as ReadPicture
 from onnx_saliency.images import read_picture
 from onnx_saliency.vision import Segmentation, Segmenter, bounding_box, cut_out
 
@@ -82,6 +89,9 @@ class Contender:
         return 1 - _best(right)
 
 
+_MEASURES = {name: attrgetter(name) for name in ("boxes", "masks", "known")}
+
+
 @dataclass
 class MapMeasures:
     """What is measured of a map itself: MaxBoxAcc and V2, PxAP, and the pointing game."""
@@ -100,20 +110,26 @@ class Localisation:
         contenders: recipes first, then baselines, which read the first recipe's map and seeds.
         maps: of each recipe's map.
         top: for each recipe, share of pictures whose true class is the first guess, and among the first five.
+        failed: (name, reason) of pictures that were left out because they, or their masks, cannot be read.
     """
 
     contenders: list[Contender]
     maps: Mapping[str, MapMeasures]
     top: Mapping[str, tuple[float, float]]
+    failed: Failed = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.contenders[0].pictures)
 
     def difference(self, first: str, second: str, measure: str) -> Interval:
         """Mean of a measure ("boxes", "masks", "known") of one contender less that of another, paired."""
-        a, b = (getattr(self.find(name), measure) for name in (first, second))
+        of = by_name(_MEASURES, measure, "measure")
+        a, b = (of(self.find(name)) for name in (first, second))
         return bootstrap_difference(a, b)
 
     def find(self, name: str) -> Contender:
-        """The contender called so."""
-        return next(each for each in self.contenders if each.name == name)
+        """The contender with this name; MetricError where there is none."""
+        return by_name({each.name: each for each in self.contenders}, name, "contender")
 
 
 def measure_localisation(
@@ -121,6 +137,7 @@ def measure_localisation(
     dataset: Dataset,
     *,
     others: Iterable[Baseline] | None = None,
+    skip: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Localisation:
     """Run recipes and baselines on every picture of a data set.
@@ -131,10 +148,12 @@ def measure_localisation(
         segmenters: of one model, a recipe each, `top` 1.
         dataset: its classes resolved to the model's (`resolve_labels`).
         others: baselines; None takes all of `baselines()`.
+        skip: leave out pictures that cannot be read, or whose mask cannot, into `failed`, instead of refusing the
+            whole.
         progress: told how many pictures are done.
 
     Raises:
-        DatasetError, ImageError: a picture or mask cannot be read.
+        DatasetError, ImageError: a picture or mask cannot be read, or, skipping them, none can.
     """
     chosen = list(baselines() if others is None else others)
     simple = [  # one that reads no map is the same for all recipes
@@ -150,28 +169,40 @@ def measure_localisation(
     contenders |= {each.name: Contender(each.name, each.numbers) for group in simple for each in group}
     maps = {name: MapMeasures() for name in names}
     hits: dict[str, list[tuple[bool, bool]]] = {name: [] for name in names}
-    for done, example in enumerate(dataset):
-        truth = read_mask(example) if example.mask else None
+    failed: Failed = []
+    for done, example in enumerate(dataset, 1):
+        files = read_or_leave_out(partial(_read, example), example.image, failed if skip else None)
+        if progress is not None:
+            progress(done)
+        if files is None:
+            continue
+        picture, truth = files
         for name, segmenter, group in zip(names, segmenters, simple, strict=True):
-            found, guesses = _segment_accepted(segmenter, example)
+            found, guesses = _segment_accepted(segmenter, picture, example)
             hits[name].append((guesses[0] in example.accepted, bool(example.accepted & set(guesses))))
             contenders[name].pictures.append(_judge(example, truth, found, guesses, [[each.mask] for each in found]))
             _measure_map(maps[name], found[0], example, truth)
             for each in group:
                 masks = [list(each.masks(of_class, each.numbers)) for of_class in found]
                 contenders[each.name].pictures.append(_judge(example, truth, found, guesses, masks))
-        if progress is not None:
-            progress(done + 1)
+    if len(failed) == len(dataset) and failed:
+        raise ImageError(f"None of the {len(failed)} pictures can be read: {failed[0][1]}")
     shares = {
         name: (float(np.mean([first for first, _ in rows])), float(np.mean([five for _, five in rows])))
         for name, rows in hits.items()
     }
-    return Localisation(list(contenders.values()), maps, shares)
+    return Localisation(list(contenders.values()), maps, shares, failed)
 
 
-def _segment_accepted(segmenter: Segmenter, example: Example) -> tuple[list[Segmentation], list[int]]:
+def _read(example: Example) -> tuple[ReadPicture, Mask | None]:
+    """The picture, and its mask where it has one."""
+    return read_picture(example.image), read_mask(example) if example.mask else None
+
+
+def _segment_accepted(
+    segmenter: Segmenter, picture: ReadPicture, example: Example
+) -> tuple[list[Segmentation], list[int]]:
     """Segment the likeliest of the accepted classes, and those others that are among the five best guesses."""
-    picture = read_picture(example.image)
     classes = sorted(int(label) for label in example.accepted)
     (first,) = segmenter.look(picture, classes[0])
     guesses = np.argsort(-first.probabilities, kind="stable")[:GUESSES].tolist()

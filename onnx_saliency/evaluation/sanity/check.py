@@ -81,7 +81,7 @@ def check_sanity(
         ModelError: the model cannot be read or explained, has no weights, or computes NaN once they are random.
         ImageError: no pictures, or one that cannot be read.
         MethodError: no such method.
-        MetricError: an option out of range, a method twice, or maps that are none.
+        MetricError: an option out of range, a method twice, or invalid maps.
 
     Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
     """

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_saliency.evaluation.bootstrap import Interval, bootstrap_difference
+from onnx_saliency.evaluation.named import by_name
 from onnx_saliency.evaluation.sanity.randomisation import Stage
 from onnx_saliency.evaluation.sanity.similarity import MEASURES
 from onnx_saliency.evaluation.sanity.verdict import Verdict, mean_of
@@ -70,8 +71,8 @@ class Sanity:
         return np.cumsum([len(stage.layers) for stage in self.stages])
 
     def find(self, method: str) -> Checked:
-        """The method called so."""
-        return next(each for each in self.methods if each.method == method)
+        """The method with this name; MetricError where there is none."""
+        return by_name({each.method: each for each in self.methods}, method, "method")
 
     def verdict(self, method: str) -> Verdict:
         """Whether a method passes, by the rank correlation of its maps without sign."""

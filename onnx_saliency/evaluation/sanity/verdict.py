@@ -55,12 +55,12 @@ class Verdict:
 
 
 def judge(interval: Interval | None, threshold: float) -> Outcome:
-    """Where an interval lies: below the threshold, from it on, or on both sides."""
+    """Where an interval lies: below the threshold, from it on, or on both sides; undecided without one."""
     if interval is None:
         return "undecided"
-    if interval.high < threshold:
+    if interval.is_below(threshold):
         return "passes"
-    return "fails" if interval.low >= threshold else "undecided"
+    return "fails" if interval.low is not None and interval.low >= threshold else "undecided"
 
 
 def mean_of(values: npt.NDArray[np.float64]) -> Interval | None:

@@ -54,7 +54,7 @@ __all__ = [
 
 
 def find_method(method: str | Method, **options: object) -> Method:
-    """Return the method called so, with these options; a `Method` as it is.
+    """Return the method with this name, with these options; a `Method` as it is.
 
     Raises:
         MethodError: no such method (lists them), or an option that it does not have or cannot take.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from onnx_saliency import Explainer, Preprocess
 from onnx_saliency.errors import ImageError, MetricError
+from onnx_saliency.evaluation.bootstrap import LEAST
 from onnx_saliency.evaluation.faithfulness import (
     BASELINES,
     METRICS,
@@ -18,6 +19,7 @@ from onnx_saliency.evaluation.faithfulness import (
     find_protocol,
     measure_faithfulness,
 )
+from onnx_saliency.report.faithfulness import as_json, best_methods, cells, legend
 
 PLAIN = PROTOCOLS["plain"]
 WAY = Preprocess(resize=None)
@@ -147,11 +149,23 @@ def test_the_best_method_is_no_baseline_and_none_where_all_are_alike():
         assert result.best(metric) is None
 
 
+@pytest.mark.parametrize(("count", "enough"), [(1, False), (LEAST - 1, False), (LEAST, True)])
+def test_few_pictures_have_neither_marks_nor_a_best_method(count, enough):
+    result = measure_faithfulness(explainers(methods=METHODS[:1]), cases(count), PLAIN)
+    for each in result.contenders:
+        each.values |= {name: [float(each.name == METHODS[0])] * count for name in METRICS}
+    found = as_json(result)
+    assert (found["best"]["insertion"], found["note"] is None) == (METHODS[0] if enough else None, enough)
+    assert [mark.strip() for mark in cells(found["contenders"][0])[1:2]] == ["1.000**" if enough else "1.000"]
+    assert best_methods(found)[1] == (METHODS[0] if enough else "too few pictures")
+    assert ("* better than" in legend(found)) is enough
+
+
 def test_differences_are_paired():
     result = measure_faithfulness(explainers(), cases(), PLAIN)
     first, second = (result.find(name) for name in METHODS)
-    first.values["deletion"] = [0.9, 0.1, 0.5]
-    second.values["deletion"] = [0.8, 0.0, 0.4]
+    first.values["deletion"] = [0.9, 0.1, 0.5] * 2
+    second.values["deletion"] = [0.8, 0.0, 0.4] * 2
     interval = result.difference(*METHODS, "deletion")
     assert interval == pytest.approx((0.1, 0.1, 0.1))
 

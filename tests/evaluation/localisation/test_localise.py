@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 import onnx_saliency as xs
+from onnx_saliency.errors import DatasetError, ImageError
 from onnx_saliency.evaluation import best_iou, box_iou
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, read_mask, resolve_labels
 from onnx_saliency.evaluation.localisation.contenders import (
@@ -20,14 +21,15 @@ from onnx_saliency.evaluation.localisation.contenders import (
     thresholded,
 )
 from onnx_saliency.evaluation.localisation.measure import measure_localisation, summary
+from onnx_saliency.report.localisation import as_json, cells
 from onnx_saliency.vision import bounding_box, largest_component
 
-COUNT = 5
+COUNT = 6
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Five pictures of a bright square, one of them with two right classes, one without a mask's counterpart."""
+    """Six pictures of a bright square, one of them with two right classes, one without a mask's counterpart."""
     rng = np.random.default_rng(0)
     lines = ["image,accepted,xmin,ymin,xmax,ymax"]
     for folder in ("images/set", "masks/set", "boxes"):
@@ -40,7 +42,7 @@ def dataset(tmp_path):
         mask[y : y + 9, x : x + 12] = 255
         Image.fromarray(pixels).save(tmp_path / f"images/set/{i}.png")
         Image.fromarray(mask).save(tmp_path / f"masks/set/{i}.png")
-        lines.append(f"{i}.png,{'1 3' if i == 2 else i},{x},{y},{x + 12},{y + 9}")
+        lines.append(f"{i}.png,{'1 3' if i == 2 else i % 5},{x},{y},{x + 12},{y + 9}")
     (tmp_path / "boxes/set.csv").write_text("\n".join(lines))
     return resolve_labels(open_dataset(tmp_path), 5)
 
@@ -126,3 +128,30 @@ def test_examples_are_drawn_once_and_alike(dataset):
     assert [each.image for each in some] == [each.image for each in draw_examples(dataset, 3)]
     assert len({each.image for each in some}) == 3
     assert len(draw_examples(dataset, 100)) == COUNT
+
+
+def test_few_pictures_have_no_marks(dataset, segmenters):
+    result = measure_localisation(segmenters, replace(dataset, examples=dataset.examples[:1]), others=[])
+    found = as_json(result, "soft")
+    assert "1 picture(s): too few" in found["note"]
+    assert found["contenders"][0]["best_minus"]["boxes"]["low"] is None
+    assert "*" not in "".join(cells(found["contenders"][0], intervals=False))
+    assert "[" not in "".join(cells(found["contenders"][0]))
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(dataset, segmenters, folder):
+    example = dataset.examples[1]
+    broken = {"images": example.image, "masks": example.mask}[folder]
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises((ImageError, DatasetError), match=r"1\.png"):
+        measure_localisation(segmenters[:1], dataset, others=[])
+    told = []
+    result = measure_localisation(segmenters[:1], dataset, others=[], skip=True, progress=told.append)
+    assert told == list(range(1, COUNT + 1))
+    assert len(result) == COUNT - 1
+    assert [name for name, _ in result.failed] == [str(example.image)]
+    others = replace(dataset, examples=(*dataset.examples[:1], *dataset.examples[2:]))
+    assert summary(result) == summary(measure_localisation(segmenters[:1], others, others=[]))
+    with pytest.raises(ImageError, match="None of the 1 pictures"):
+        measure_localisation(segmenters[:1], replace(dataset, examples=(example,)), others=[], skip=True)
