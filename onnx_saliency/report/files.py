@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from onnx_saliency.errors import OutputError
+from onnx_saliency.paths import destination
 
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"optimize": True}),
@@ -117,20 +118,21 @@ def _refusal(folder: Path, why: str) -> OutputError:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside `path` that replaces it when the block succeeds, and is gone when it does not."""
+    """A new file beside `path` that replaces it, or what it links to, when the block succeeds; else it is gone."""
+    end = destination(path)
     # In the same folder, since a rename is only atomic within one file system. Created by open() and not tempfile,
     # which would leave the result readable by its owner only.
-    part = path.parent / f".{path.name[:80]}.{secrets.token_hex(4)}.part"
+    part = end.parent / f".{end.name[:80]}.{secrets.token_hex(4)}.part"
     try:
         file = part.open("xb")
         try:
             with file:
                 yield file
-            part.replace(path)
+            part.replace(end)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {_reason(path, error)}") from error
+        raise OutputError(f"{path}: cannot be written: {_reason(end, error)}") from error
 
 
 def _reason(path: Path, error: OSError) -> str:
@@ -138,6 +140,4 @@ def _reason(path: Path, error: OSError) -> str:
         return f"there is no folder {path.parent}; create it first"
     if not path.parent.is_dir():
         return f"{path.parent} is not a folder"
-    if path.is_dir():
-        return "a folder of that name is in the way"
     return error.strerror or str(error)

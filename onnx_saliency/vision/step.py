@@ -96,7 +96,7 @@ def export_step(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
     """
     if path is not None:
-        check_writable(Path(path))
+        check_writable(Path(path), model)
     recipe = find_recipe(recipe)
     prepared = prepare_step(
         load(model),

@@ -127,6 +127,29 @@ def test_folder_in_the_way(tmp_path, name, write):
 
 
 @each_writer
+def test_a_link_stays_and_what_it_links_to_is_written(tmp_path, name, write):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / name).symlink_to("real")
+    write(tmp_path / name)
+    assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "real").read_bytes() != b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "real"])
+
+
+@each_writer
+def test_a_pipe_and_a_circle_of_links_stay(tmp_path, name, write):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OutputError, match="is a device, a pipe or a socket"):
+        write(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(name)
+    with pytest.raises(OutputError, match=f"{name}: "):
+        write(tmp_path / name)
+    assert [path.is_symlink() for path in tmp_path.iterdir()] == [True]
+
+
+@each_writer
 def test_disk_full_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, name, write):
     (tmp_path / name).write_text("old")
 
