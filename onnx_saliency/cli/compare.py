@@ -37,10 +37,10 @@ def compare(
     from dataclasses import replace
 
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
-    from onnx_saliency.images import find_pictures
+    from onnx_saliency.report.faithfulness import CURVES
 
     chosen = replace(find_protocol(protocol, steps=steps), target="predicted")
-    cases = [Case(source) for source in find_pictures(images)]
+    cases = [Case(source) for source in options.sources(images, output_folder, lambda _: CURVES.values())]
     explainers = build_explainers(model, method, asked.settings)
     asked.prepare(*explainers.values())
     note(f"{len(cases)} pictures, running on {next(iter(explainers.values())).provider}")

@@ -64,9 +64,9 @@ def explain(
     from onnx_saliency.errors import ImageError, SaliencyError
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
-    from onnx_saliency.report.results import Results, is_result
+    from onnx_saliency.report.results import Results, result_names
 
-    sources = options.sources(images, output_folder, is_result)
+    sources = options.sources(images, output_folder, lambda found: result_names(found, top or 1))
     chosen = options.method(
         method, layer, samples=samples, noise=noise, seed=seed, steps=steps, baseline=baseline, at_once=at_once
     )

@@ -100,10 +100,10 @@ def find_objects(
     """
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import read_picture
-    from onnx_saliency.report.segmentations import Segmentations, is_segmentation
+    from onnx_saliency.report.segmentations import Segmentations, result_names
     from onnx_saliency.vision import Segmenter
 
-    sources = options.sources(images, folder, is_segmentation)
+    sources = options.sources(images, folder, lambda found: result_names(found, top))
     segmenter = Segmenter(
         model,
         asked.chosen_recipe(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -184,18 +184,23 @@ def score(method: Method_, layer: str | None, neuron: str | None, channel: int |
     return NeuronScore(layer, tuple(position) or None), first
 
 
-def sources(images: list[str], folder: Path, is_result: Callable[[Path, Path], bool]) -> list[Path]:
+def sources(images: list[str], folder: Path, names: Callable[[list[Path]], Iterable[str]]) -> list[Path]:
     """The pictures that were named, but for what an earlier run left in `folder` and nobody named.
+
+    names: what the files in `folder` will be called that are made of pictures.
 
     Raises:
         ImageError: something named gives no picture, or all are results.
+        OutputError: a result would take a picture's place.
     """
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import find_pictures
+    from onnx_saliency.report.files import check_overwrite, is_result
 
     found = [path for path in find_pictures(images) if str(path) in images or not is_result(path, folder)]
     if not found:
         raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    check_overwrite(found, folder, names(found))
     return found
 
 

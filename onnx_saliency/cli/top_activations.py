@@ -53,9 +53,9 @@ def top_activations(
     Example: onnx-saliency top-activations net.onnx pictures --layer relu4_out --channels 0,3,12
     """
     from onnx_saliency.activations import ActivationSearch
-    from onnx_saliency.report.activations import ActivationPages, is_sheet
+    from onnx_saliency.report.activations import ActivationPages, result_names
 
-    sources = options.sources(images, output_folder, is_sheet)
+    sources = options.sources(images, output_folder, result_names)
     search = ActivationSearch(
         model,
         layer=layer,

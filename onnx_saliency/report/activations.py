@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,9 @@ def activation_sheet(tops: Sequence[ChannelTop], count: int = COUNT, *, across: 
     return contact_sheet(rows, tile_size=2 * _GRID + _BETWEEN)
 
 
-def is_sheet(path: Path, folder: Path) -> bool:
-    """Whether `path` is a contact sheet that an earlier run left in `folder`: a search of the folder above finds it."""
-    return _SHEETS.fullmatch(path.name) is not None and path.parent.resolve() == folder.resolve()
+def result_names(sources: Iterable[Path]) -> list[str]:
+    """Names of the pictures that `ActivationPages` may make, those first of which one is a source's."""
+    return [*(path.name for path in sources if _SHEETS.fullmatch(path.name)), "sheet.png"]
 
 
 def _row(top: ChannelTop) -> dict[str, Any]:

@@ -34,6 +34,8 @@ COLUMNS = {
     "sensitivity_n": "sens-n↑",
 }
 """Metrics as tables call them, with the way that is better."""
+CURVES: dict[Mode, str] = {mode: f"{mode}.png" for mode in MODES}
+"""The file of each mode's curves."""
 ALIKE = "all alike"
 LEGEND = f"* better than {RANDOM}, ** than {CENTRE} too: the 95 % interval of the paired difference leaves out 0"
 
@@ -124,7 +126,7 @@ class FaithfulnessPages:
             write_bytes(self._folder / "pictures.parquet", _parquet(columns))
         drawn = {mode: draw_curves(result, mode) for mode in MODES}
         for mode, pixels in drawn.items():
-            write_image(self._folder / f"{mode}.png", pixels)
+            write_image(self._folder / CURVES[mode], pixels)
         best = ["best method", *(each or ALIKE for each in measured["best"].values())]
         table = [["", *COLUMNS.values()], *([row["name"], *cells(row)] for row in measured["contenders"]), best]
         curves = [Figure(pixels, f"{mode}: mean score over the share of pixels") for mode, pixels in drawn.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,15 @@ import numpy as np
 
 from onnx_saliency.explain import Explainer, Explanation
 from onnx_saliency.report.colour import heat
-from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import (
+    check_folder,
+    make_folder,
+    unused_stem,
+    write_image,
+    write_json,
+    write_npz,
+    write_text,
+)
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
 from onnx_saliency.report.sheet import Tile
@@ -51,13 +59,13 @@ class Results:
         """
         make_folder(self.folder)
         for i, picture in enumerate(explanation.pictures):
-            stem = unused(Path(picture.name).stem or "picture", self._stems)
+            stem = unused_stem(picture.name, self._stems)
             place, saliency = explanation.placements[i], explanation.saliency[i]
             shown = place.restore(normalise(saliency))
             blended, coloured = framed(overlay(picture.pixels, shown), place), heat(shown)
-            paths = {name: self.folder / f"{stem}.{name}" for name in ("overlay.png", "map.png", "npz")}
-            write_image(paths["overlay.png"], blended)
-            write_image(paths["map.png"], coloured)
+            paths = {what: self.folder / name for what, name in _files(stem).items()}
+            write_image(paths["overlay"], blended)
+            write_image(paths["map"], coloured)
             arrays = {
                 "saliency": explanation.maps[i],
                 "input_saliency": saliency,
@@ -66,10 +74,9 @@ class Results:
             }
             if explanation.gradient is not None:
                 arrays[explainer.method.result] = explanation.gradient[i]
-            write_npz(paths["npz"], arrays)
+            write_npz(paths["arrays"], arrays)
             row = _row(explainer, explanation, i)
-            files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
-            row |= {key: as_text(str(paths[name])) for key, name in files.items()}
+            row |= {what: as_text(str(path)) for what, path in paths.items()}
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
                 figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
@@ -134,9 +141,19 @@ def _meaning(explainer: Explainer) -> str:
     return f"{what}{', ' if method.name == 'gradient' else ''}{method.source}). {notes}".strip()
 
 
-def is_result(path: Path, folder: Path) -> bool:
-    """Whether `path` is a picture that an earlier run left in `folder`: a search of the folder above finds it."""
-    return path.name.endswith((".overlay.png", ".map.png")) and path.parent.resolve() == folder.resolve()
+def result_names(sources: Iterable[Path], several: int = 1) -> list[str]:
+    """Names of the files that `Results` makes of pictures, and perhaps of more: some may turn out unreadable.
+
+    several: how many classes of each are explained.
+    """
+    taken: set[str] = set()
+    stems = [unused_stem(str(path), taken) for path in sources for _ in range(several)]
+    return [name for stem in stems for name in _files(stem).values()]
+
+
+def _files(stem: str) -> dict[str, str]:
+    """Names of a picture's files by what they hold."""
+    return {"overlay": f"{stem}.overlay.png", "map": f"{stem}.map.png", "arrays": f"{stem}.npz"}
 
 
 def as_text(name: str) -> str:

@@ -23,7 +23,7 @@ from onnx_saliency.report.table import csv_text, shown_interval
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("all layers", "upper third", "− {first}", "one stage", "pixels shuffled", "another class", "verdict")
-_SHEET = "maps.png"
+SHEET = "maps.png"
 _TILE = 120  # pixels of a map on the sheet
 _WIDE = (640, 300)
 _UNITS = {"spearman": "rank correlation", "ssim": "SSIM", "hog": "HOG correlation"}
@@ -158,11 +158,6 @@ def _title(measure: str) -> str:
     return f"{_UNITS[name]}{' with sign' if sign else ''}"
 
 
-def is_sheet(path: Path, folder: Path) -> bool:
-    """Whether `path` is the sheet of maps that an earlier run left in `folder`."""
-    return path.name == _SHEET and path.parent.resolve() == folder.resolve()
-
-
 class SanityPages:
     """The folder of results.
 
@@ -192,7 +187,7 @@ class SanityPages:
         make_folder(self._folder)
         write_json(self._folder / "results.json", self.as_dict())
         write_text(self._folder / "pictures.csv", per_picture(self._result))
-        write_image(self._folder / _SHEET, map_sheet(self._result, self._picture))
+        write_image(self._folder / SHEET, map_sheet(self._result, self._picture))
         sections = [
             Section("All methods", [Figure(similarity_curves(self._result), "cascading, maps without sign")]),
             *(

@@ -366,6 +366,29 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command, inside):
     assert "no pictures but the results of an earlier run" in ran.error
 
 
+def test_a_picture_named_like_a_result_is_a_picture(net, picture, command):
+    """What was never written by a run is the user's, whatever it is called."""
+    picture("p/cat.map.png")
+    folder = picture("p/cat.png", seed=1).parent
+    out = folder.parent / "out"
+    assert len(command("explain", net, folder, "-o", out, "--json").json["explained"]) == 2
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for arguments in ([folder], [folder / "cat.png", folder / "cat.map.png"]):
+        ran = command("explain", net, *arguments, "-o", folder)
+        assert ran.code == 2
+        assert "cat.map.png: a result called cat.map.png would take this picture's place" in ran.error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert command("explain", net, folder / "cat.map.png", "-o", folder).code == 0  # cat.map.map.png
+
+
+def test_several_classes_take_several_names(net, picture, command):
+    """The second class of cat.png is written as cat-2."""
+    folder = picture("p/cat.png").parent
+    picture("p/cat-2.overlay.png")
+    assert command("explain", net, folder, "-o", folder, "--top", 2).code == 2
+    assert command("explain", net, folder, "-o", folder).code == 0
+
+
 # --- demo, help, usage --------------------------------------------------------------------------
 
 

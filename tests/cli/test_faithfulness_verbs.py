@@ -70,6 +70,17 @@ def test_compare_needs_no_labels_and_goes_on_without_what_it_cannot_read(net, pi
     assert (tmp_path / "out/index.html").read_text().count("<section>") == 2 + 2
 
 
+def test_compare_does_not_measure_its_own_curves(net, picture, command):
+    folder = picture("pictures/one.png").parent
+    few = ("--method", "gradient", "--shown", "0", "--json")
+    assert [command("compare", net, folder, "-o", folder, *few).json["pictures"] for _ in range(2)] == [1, 1]
+    mine = picture("pictures/deletion.png")
+    ran = command("compare", net, folder, "-o", folder, *few)
+    assert ran.code == 2
+    assert "a result called deletion.png would take this picture's place" in ran.error
+    assert mine.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -287,6 +287,16 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command):
         assert len(command(verb, net, folder, "-o", folder, "--json").json["pictures"]) == 1
 
 
+@pytest.mark.parametrize(("verb", "name"), [("segment", "a.mask.png"), ("localize", "a.5.mask.png")])
+def test_a_picture_is_never_replaced_by_a_result(net, picture, command, verb, name):
+    mine = picture(f"p/{name}")
+    before = mine.read_bytes()
+    ran = command(verb, net, picture("p/a.png"), mine, "-o", mine.parent)
+    assert ran.code == 2
+    assert f"a result called {name} would take this picture's place" in ran.error
+    assert mine.read_bytes() == before
+
+
 # --- refusals: one message, exit code 2, nothing left behind ------------------------------------
 
 REFUSED = {

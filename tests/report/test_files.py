@@ -8,7 +8,17 @@ from PIL import Image
 
 from onnx_saliency.errors import OutputError
 from onnx_saliency.report import files
-from onnx_saliency.report.files import unused, write_bytes, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import (
+    check_overwrite,
+    is_result,
+    unused,
+    write_animation,
+    write_bytes,
+    write_image,
+    write_json,
+    write_npz,
+    write_text,
+)
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
@@ -87,6 +97,36 @@ def test_image_from_pixels_and_from_pil(tmp_path, suffix):
 def test_png_is_exact(tmp_path):
     write_image(tmp_path / "a.png", PIXELS)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), PIXELS)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
+def test_a_result_is_known_by_what_is_in_it_and_by_its_folder(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.gif":
+        write_animation(path, [PIXELS, PIXELS[::-1]])
+    else:
+        write_image(path, PIXELS)
+    path.rename(path.with_stem("b"))
+    assert is_result(path.with_stem("b"), tmp_path)
+    assert not is_result(path.with_stem("b"), tmp_path.parent)
+    Image.fromarray(PIXELS).save(path)
+    assert not is_result(path, tmp_path)
+    path.write_bytes(b"no picture")
+    assert not is_result(path, tmp_path)
+
+
+def test_a_result_takes_no_pictures_place(tmp_path):
+    (tmp_path / "far").mkdir()
+    for name in ("cat.map.png", "far/dog.png"):
+        write_image(tmp_path / name, PIXELS)
+    (tmp_path / "dog.map.png").symlink_to("far/dog.png")  # written through
+    pictures = [tmp_path / "far" / "dog.png", tmp_path / "cat.map.png"]
+    check_overwrite(pictures, tmp_path / "far", ["cat.map.png", "dog.map.png"])
+    for name, picture in {"cat.map.png": pictures[1], "dog.map.png": pictures[0]}.items():
+        with pytest.raises(
+            OutputError, match=f"{picture.name}: a result called {name} would take this picture's place"
+        ):
+            check_overwrite(pictures, tmp_path, ["other.png", name])
 
 
 @pytest.mark.parametrize("name", ["a.bmp", "a", "a.png.txt"])

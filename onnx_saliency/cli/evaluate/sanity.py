@@ -48,13 +48,13 @@ def sanity(
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.files import check_folder
-    from onnx_saliency.report.sanity import COLUMNS, SanityPages, cells, is_sheet
+    from onnx_saliency.report.sanity import COLUMNS, SHEET, SanityPages, cells
 
     check_folder(output_folder)
     explainer = Explainer(model, **asked.settings)
     asked.prepare(explainer)
     pictures, failed = [], []
-    for source in options.sources(images, output_folder, is_sheet):
+    for source in options.sources(images, output_folder, lambda _: [SHEET]):
         try:
             pictures.append(read_picture(source))
         except ImageError as error:
