@@ -27,7 +27,7 @@ from onnx_saliency.exporter.cache import user_cache
 from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE, Precision
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
 from onnx_saliency.runtime import memory_limit as parse_limit
 from onnx_saliency.targets import PREDICTED, TargetReader, Targets
@@ -94,7 +94,7 @@ class Explainer:
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
         preprocess: a `Preprocess` or the name of a preset; None takes what the model stores, else
-            the preset "inception" (`preprocess_source` says which).
+            the preset "inception" (`preprocess_source` says which); a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
         threads: threads within an operator.
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
@@ -134,7 +134,7 @@ class Explainer:
         providers: Sequence[str] | None = None,
         input: str | None = None,
         output: str | None = None,
-        preprocess: Preprocess | str | None = None,
+        preprocess: PreprocessChoice = None,
         labels: Sequence[str] | str | os.PathLike[str] | None = None,
         threads: int | None = None,
         score: Score = "logit",

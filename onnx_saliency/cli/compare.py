@@ -42,8 +42,9 @@ def compare(
     chosen = replace(find_protocol(protocol, steps=steps), target="predicted")
     cases = [Case(source) for source in options.sources(images, output_folder, lambda _: CURVES.values())]
     explainers = build_explainers(model, method, asked.settings)
-    asked.prepare(*explainers.values())
-    note(f"{len(cases)} pictures, running on {next(iter(explainers.values())).provider}")
+    first = next(iter(explainers.values()))
+    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    note(f"{len(cases)} pictures, running on {first.provider}")
     left_out = measure(
         explainers,
         cases,

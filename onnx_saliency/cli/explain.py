@@ -78,7 +78,7 @@ def explain(
         method=chosen,
         score=score,
         several=top,
-        preprocess=preprocess,
+        preprocess=options.preprocessing(preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size),
         labels=labels,
         input=input,
         output=output,
@@ -89,9 +89,6 @@ def explain(
         feeds=options.feeds(feed),
         cache=not no_cache,
         precision=precision,
-    )
-    explainer.preprocess = options.preprocessing(
-        explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size
     )
     wanted = number if number is not None else options.number_or_name(target)
     other = options.number_or_name(against)

@@ -174,7 +174,7 @@ def _ascent(
         against=against,
         seed=seed,
         size=size,
-        preprocess=None if preprocess is None else lambda base: options.preset_like(preprocess, base),
+        preprocess=options.preprocessing(preprocess),
         input=input,
         output=output,
     )

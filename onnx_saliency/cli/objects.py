@@ -14,7 +14,7 @@ from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
 
 if TYPE_CHECKING:
-    from onnx_saliency.images import Preprocess
+    from onnx_saliency.images.choice import Change
     from onnx_saliency.vision import SegmentRecipe
 
 
@@ -77,10 +77,16 @@ class Asked:
             given["views"] = tuple(given["views"])
         return find_segment_recipe(self.recipe, **given)
 
-    def preprocessing(self, base: Preprocess) -> Preprocess:
-        """The model's preprocessing, with what was given put in."""
+    @property
+    def preprocessing(self) -> Change | None:
+        """What puts into the model's preprocessing what was given."""
         return options.preprocessing(
-            base, resize=self.resize, mean=self.mean, std=self.std, channels=self.channels, size=self.input_size
+            self.preprocess,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            channels=self.channels,
+            size=self.input_size,
         )
 
 
@@ -108,7 +114,7 @@ def find_objects(
         model,
         asked.chosen_recipe(),
         top=top,
-        preprocess=asked.preprocess,
+        preprocess=asked.preprocessing,
         labels=asked.labels,
         input=asked.input,
         output=asked.output,
@@ -118,7 +124,6 @@ def find_objects(
         cache=not asked.no_cache,
     )
     explainer = segmenter.explainer
-    explainer.preprocess = asked.preprocessing(explainer.preprocess)
     if target is not None:
         explainer.check_target([target])
     results = Segmentations(folder, segmenter, str(model))

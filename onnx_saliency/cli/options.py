@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnx_saliency.exporter import Method as Method_
     from onnx_saliency.exporter import Score
     from onnx_saliency.images import Preprocess
+    from onnx_saliency.images.choice import Change
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The classifier, an ONNX file.", show_default=False)]
 Method = Annotated[
@@ -222,19 +223,20 @@ def preset_like(name: str, base: Preprocess) -> Preprocess:
 
 
 def preprocessing(
-    base: Preprocess,
+    preset: str | None,
     *,
-    resize: str | None,
-    mean: str | None,
-    std: str | None,
-    channels: str | None,
-    size: int | None,
-) -> Preprocess:
-    """Return `base` with what was given on the command line put in.
+    resize: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    channels: str | None = None,
+    size: int | None = None,
+) -> Change | None:
+    """What puts into a preprocessing what was given on the command line; None where nothing was.
+
+    It raises ImageError for values that do not fit together.
 
     Raises:
         SaliencyError: a value that is no number.
-        ImageError: values that do not fit together.
     """
     from dataclasses import replace
 
@@ -249,7 +251,14 @@ def preprocessing(
         changes["channels"] = channels.upper()
     if size is not None:
         changes["size"] = (size, size)
-    return replace(base, **changes)  # type: ignore[arg-type]  # Preprocess checks each value
+    if preset is None and not changes:
+        return None
+
+    def change(base: Preprocess) -> Preprocess:
+        start = base if preset is None else preset_like(preset, base)
+        return replace(start, **changes)  # type: ignore[arg-type]  # Preprocess checks each value
+
+    return change
 
 
 def feeds(given: list[str] | None) -> dict[str, Any]:

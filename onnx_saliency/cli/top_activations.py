@@ -63,7 +63,7 @@ def top_activations(
         first=first,
         count=count,
         method=method,
-        preprocess=preprocess,
+        preprocess=options.preprocessing(preprocess, resize=resize, mean=mean, std=std, channels=colours, size=size),
         input=input,
         output=output,
         providers=provider,
@@ -73,9 +73,6 @@ def top_activations(
         cache=not no_cache,
     )
     explainer = search.explainer
-    explainer.preprocess = options.preprocessing(
-        explainer.preprocess, resize=resize, mean=mean, std=std, channels=colours, size=size
-    )
     pages = ActivationPages(output_folder, search, str(model))
     note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
     if explainer.changed:

@@ -21,9 +21,9 @@ from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels
-from onnx_saliency.images.choice import choose_labels
+from onnx_saliency.images.choice import PreprocessChoice, choose_labels
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
-from onnx_saliency.vision.step import PreprocessChoice, check_targets, prepare_step
+from onnx_saliency.vision.step import check_targets, prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,7 @@ from onnx_saliency.exporter.metadata import write_metadata
 from onnx_saliency.exporter.objective import describe_score
 from onnx_saliency.graph import Classifier, ModelSource, find_classifier, load, normalise
 from onnx_saliency.images import Preprocess
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_preprocess
-
-PreprocessChoice = Preprocess | str | Callable[[Preprocess], Preprocess] | None
+from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_preprocess
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,7 @@ def prepare_step(
     """Find the classifier in a copy of `source` and build its step; arguments as of `class_model` and `build_step`."""
     classifier = find_classifier(normalise(source.clone(), expand=is_expanded), input=input, output=output)
     stored = read_metadata(classifier.model.metadata_props)
-    chosen, _ = choose_preprocess(None if callable(preprocess) else preprocess, stored, classifier.size)
-    chosen = preprocess(chosen) if callable(preprocess) else chosen
+    chosen, _ = choose_preprocess(preprocess, stored, classifier.size)
     range_ = _range(chosen, classifier)
     sides = _size(classifier, size, chosen)
     step = build_step(

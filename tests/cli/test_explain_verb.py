@@ -83,7 +83,27 @@ def test_labels_and_preprocessing(net, picture, out, command, tmp_path):
     assert ran.code == 0
     assert (ran.json["explained"][0]["target"], ran.json["explained"][0]["label"]) == (2, "cat")
     recipe = xs.Preprocess(size=8, resize=None, mean=(1, 2, 3), std=4, channels="BGR")
-    assert json.loads((out / "explain.json").read_text("utf-8"))["preprocess"] == recipe.to_json()
+    written = json.loads((out / "explain.json").read_text("utf-8"))
+    assert (written["preprocess"], written["preprocess_source"]) == (recipe.to_json(), "given")
+
+
+GIVEN = {
+    "explain": (["explain"], []),
+    "segment": (["segment"], []),
+    "localize": (["localize"], ["--top", "2"]),
+    "top-activations": (["top-activations"], ["--layer", "s"]),
+    "compare": (["compare"], ["--method", "gradient", "--shown", "0"]),
+    "sanity": (["evaluate", "sanity"], ["--method", "gradient", "--stages", "1", "--no-independent"]),
+}
+
+
+@pytest.mark.parametrize("verb", GIVEN)
+def test_preprocessing_that_is_given_in_part_is_given(net, picture, out, command, verb):
+    words, options = GIVEN[verb]
+    path = picture()
+    assert "preprocessing (assumed)" in command(*words, net, path, "-o", out, *options).err
+    for given in (["--mean", "7"], ["--preprocess", "inception"]):
+        assert "preprocessing (given)" in command(*words, net, path, "-o", out, *options, *given).err
 
 
 def test_a_folder_with_a_damaged_picture(net, picture, out, command):

@@ -14,6 +14,7 @@ from onnx_saliency.cli.console import note
 if TYPE_CHECKING:
     from onnx_saliency.evaluation.datasets import Dataset
     from onnx_saliency.explain import Explainer
+    from onnx_saliency.images.choice import Change
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Asked:
     def settings(self) -> dict[str, Any]:
         """What an `Explainer` takes of them."""
         return {
-            "preprocess": self.preprocess,
+            "preprocess": self.preprocessing,
             "labels": self.labels,
             "input": self.input,
             "output": self.output,
@@ -47,19 +48,12 @@ class Asked:
             "cache": not self.no_cache,
         }
 
-    def prepare(self, *explainers: Explainer) -> None:
-        """Put in what was given of the preprocessing, and say what it is."""
-        for each in explainers:
-            each.preprocess = options.preprocessing(
-                each.preprocess,
-                resize=self.resize,
-                mean=self.mean,
-                std=self.std,
-                channels=self.channels,
-                size=self.size,
-            )
-        first = explainers[0]
-        note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    @property
+    def preprocessing(self) -> Change | None:
+        """What puts into a preprocessing what was given."""
+        return options.preprocessing(
+            self.preprocess, resize=self.resize, mean=self.mean, std=self.std, channels=self.channels, size=self.size
+        )
 
 
 @dataclass(frozen=True)

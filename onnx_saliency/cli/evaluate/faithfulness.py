@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL
+from onnx_saliency.cli.console import PARTIAL, note
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
 from onnx_saliency.cli.evaluate.asked import AskedOfDataset
 
@@ -43,14 +43,15 @@ def faithfulness(
     Example: onnx-saliency evaluate faithfulness net.onnx birds --protocol smdl-cub --list eval.txt
     """
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
+    from onnx_saliency.images.choice import Fallback
 
     chosen = find_protocol(protocol, steps=steps)
-    explainers = build_explainers(model, method, asked.settings)
+    settings = asked.settings
+    if chosen.preprocess is not None:
+        settings["preprocess"] = Fallback(chosen.preprocess, f"protocol {chosen.name}", asked.preprocessing)
+    explainers = build_explainers(model, method, settings)
     first = next(iter(explainers.values()))
-    if chosen.preprocess is not None and first.preprocess_source == "assumed":
-        for each in explainers.values():
-            each.preprocess, each.preprocess_source = chosen.preprocess, f"protocol {chosen.name}"
-    asked.prepare(*explainers.values())
+    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
     found = asked.resolve(asked.open(dataset, boxes=False), first)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in found]
     facts = {"model": model.name, "dataset": found.name, "failed": [list(each) for each in found.failed]}

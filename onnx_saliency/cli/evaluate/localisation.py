@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import counting_bar, out, print_json, print_table
+from onnx_saliency.cli.console import counting_bar, note, out, print_json, print_table
 from onnx_saliency.cli.evaluate.asked import AskedOfDataset
 
 
@@ -50,8 +50,9 @@ def localisation(
     from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 
     segmenters = [Segmenter(model, recipe, **asked.settings) for recipe in SEGMENT_RECIPES.values()]
-    asked.prepare(*(each.explainer for each in segmenters))
-    found = asked.resolve(asked.open(dataset, boxes=True), segmenters[0].explainer)
+    first = segmenters[0].explainer
+    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    found = asked.resolve(asked.open(dataset, boxes=True), first)
     with counting_bar("measuring", len(found)) as show:
         result = measure_localisation(segmenters, found, progress=show)
     pages = LocalisationPages(

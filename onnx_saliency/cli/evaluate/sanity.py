@@ -52,7 +52,7 @@ def sanity(
 
     check_folder(output_folder)
     explainer = Explainer(model, **asked.settings)
-    asked.prepare(explainer)
+    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
     pictures, failed = [], []
     for source in options.sources(images, output_folder, lambda _: [SHEET]):
         try:
