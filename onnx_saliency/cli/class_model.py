@@ -98,7 +98,7 @@ def class_model(
 
     Example: onnx-saliency class-model net.onnx --class 3 --class cat --recipe modern --labels names.txt
     """
-    from onnx_saliency.report.class_models import ClassModels
+    from onnx_saliency.report.class_models import ClassModels, notes
     from onnx_saliency.vision import class_model as make
 
     targets, of_layer = _targets(classes, layer, neuron, channel, count, all_classes=all_classes)
@@ -149,7 +149,7 @@ def class_model(
             progress=show,
         )
     rows = results.write(found, model=str(model), of=of_layer)
-    for line in found.notes:
+    for line in notes(found):
         note(line)
     note(f"recipe {found.recipe.name}, {found.steps} steps, seed {seed}, on {found.provider}")
     if found.partial:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, note
+from onnx_saliency.cli.console import PARTIAL, note, tell_reading
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
-from onnx_saliency.cli.evaluate.asked import Asked
+from onnx_saliency.cli.evaluate.asked import Asked, facts_of
 
 
 @options.taking(Asked)
@@ -43,7 +43,7 @@ def compare(
     cases = [Case(source) for source in options.sources(images, output_folder, lambda _: CURVES.values())]
     explainers = build_explainers(model, method, asked.settings)
     first = next(iter(explainers.values()))
-    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    tell_reading(first)
     note(f"{len(cases)} pictures, running on {first.provider}")
     left_out = measure(
         explainers,
@@ -51,7 +51,7 @@ def compare(
         chosen,
         output_folder,
         title="Methods side by side",
-        facts={"model": model.name},
+        facts=facts_of(model, first),
         shown=shown,
         json=asked.json,
         skip=True,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from onnx_saliency.explain import Explainer
 
 PARTIAL = 1  # some inputs failed, the others are done
 FAILED = 2  # usage, or the model
@@ -29,6 +32,14 @@ def fail(message: str) -> None:
 def note(message: str) -> None:
     """Print something the user should know about the run."""
     err.print(f"[dim]{escape(message)}[/]", soft_wrap=True)
+
+
+def tell_reading(explainer: Explainer) -> None:
+    """Print how pictures and classes are read."""
+    from onnx_saliency.report.run import reading
+
+    for line in reading(explainer):
+        note(line)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
 
 
 def explain(
@@ -65,6 +65,7 @@ def explain(
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.results import Results, result_names
+    from onnx_saliency.report.run import failures
 
     sources = options.sources(images, output_folder, lambda found: result_names(found, top or 1))
     chosen = options.method(
@@ -95,7 +96,7 @@ def explain(
     explainer.check_target(wanted)
     explainer.check_target(other)
     results = Results(output_folder)
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     if explainer.changed:
         note(f"{chosen.name}: {len(explainer.changed)} rectifiers follow it")
         for line in explainer.notes:
@@ -121,7 +122,7 @@ def explain(
     if results.rows:
         results.finish(model=str(model), explainer=explainer, failed=failed)
     if json:
-        print_json({"explained": results.rows, "failed": [{"image": name, "error": why} for name, why in failed]})
+        print_json({"explained": results.rows, "failed": failures(failed)})
     elif results.rows:
         print_table(*_table(results.rows), numbers=("probability", "score"))
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]

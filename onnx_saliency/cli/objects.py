@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
 
 if TYPE_CHECKING:
     from onnx_saliency.images.choice import Change
@@ -127,7 +127,7 @@ def find_objects(
     if target is not None:
         explainer.check_target([target])
     results = Segmentations(folder, segmenter, str(model))
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     for line in explainer.notes:
         note(line)
     note(f"recipe {segmenter.recipe.name}, method {explainer.method.name}, running on {explainer.provider}")

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
 
 
 def top_activations(
@@ -74,7 +74,7 @@ def top_activations(
     )
     explainer = search.explainer
     pages = ActivationPages(output_folder, search, str(model))
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     if explainer.changed:
         for line in explainer.notes:
             note(line)

@@ -16,7 +16,7 @@ from onnx_saliency.activations import COUNT, Activation, ActivationSearch, Chann
 from onnx_saliency.report.colour import signed
 from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_text
 from onnx_saliency.report.page import Figure, Gallery, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
 from onnx_saliency.report.sheet import PAPER, Tile, contact_sheet, fitted
 
 _ON_PAGE = 32  # channels; a page of more is slow to open
@@ -66,7 +66,7 @@ class ActivationPages:
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "pictures": self._search.seen,
             **self.as_dict(),
         }
@@ -74,8 +74,7 @@ class ActivationPages:
 
     def as_dict(self) -> dict[str, Any]:
         """The channels and what failed, for JSON."""
-        failed = [{"image": as_text(name), "error": as_text(why)} for name, why in self._search.failed]
-        return {"channels": self.rows, "failed": failed}
+        return {"channels": self.rows, "failed": failures(self._search.failed)}
 
     def _write_page(self) -> None:
         make_folder(self._folder)
@@ -87,7 +86,7 @@ class ActivationPages:
             "the strongest first. On the left what in them did, carried back to the pixels by "
             f"{explainer.method.name} ({explainer.method.source}): grey is 0, each at its own contrast. On the right "
             f"the same part of the picture. {' '.join(explainer.notes)}\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"{reading_text(explainer)}"
         )
         title = f"What {self._search.layer} answers to"
         sections = [_section(top, self._search) for top in self._tops]

@@ -21,7 +21,7 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.run import as_text, failures
 from onnx_saliency.report.table import csv_text
 
 RANDOM, CENTRE, _ = BASELINES
@@ -118,7 +118,8 @@ class FaithfulnessPages:
             OutputError: a file cannot be written.
         """
         make_folder(self._folder)
-        measured = {**self._facts, "pictures": len(result), **as_json(result)}
+        failed = [*self._facts.get("failed", ()), *failures(result.failed)]
+        measured = {**self._facts, "pictures": len(result), "failed": failed, **as_json(result)}
         write_json(self._folder / "results.json", measured)
         columns = per_picture(result)
         write_text(self._folder / "pictures.csv", _csv(columns))
@@ -135,7 +136,7 @@ class FaithfulnessPages:
             Section("How it was measured", [], facts=list(result.protocol.describe().items())),
             *(_maps(explainers, image, target) for image, target in shown),
         ]
-        intro = f"{len(result)} pictures, {self._facts['model']}."
+        intro = "\n\n".join([f"{len(result)} pictures, {self._facts['model']}.", *self._facts.get("notes", ())])
         write_text(self._folder / "index.html", page(self._title, intro, sections))
         return measured
 

@@ -21,6 +21,7 @@ from onnx_saliency.report.files import (
 )
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
+from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
 from onnx_saliency.report.sheet import Tile
 
 _TOP = 5
@@ -93,19 +94,19 @@ class Results:
             "changed_nodes": len(explainer.changed),
             "smooth_nodes": len(explainer.smooth),
             "layer": explainer.layer,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "explained": self.rows,
-            "failed": [{"image": as_text(name), "error": as_text(why)} for name, why in failed],
+            "failed": failures(failed),
         }
         write_json(self.folder / "explain.json", summary)
         name = as_text(Path(model).name)
         intro = (
             f"Where the answers of {name} come from. {_meaning(explainer)} "
             "A thin line frames what the network saw, where that is not the whole picture.\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"{reading_text(explainer)}"
         )
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
@@ -154,11 +155,6 @@ def result_names(sources: Iterable[Path], several: int = 1) -> list[str]:
 def _files(stem: str) -> dict[str, str]:
     """Names of a picture's files by what they hold."""
     return {"overlay": f"{stem}.overlay.png", "map": f"{stem}.map.png", "arrays": f"{stem}.npz"}
-
-
-def as_text(name: str) -> str:
-    """A file name is bytes, which need not be text: what is none is written as its escape."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import make_folder, write_image, write_json, write_text
 from onnx_saliency.report.overlay import normalise
 from onnx_saliency.report.page import Figure, Gallery, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.run import as_text
 from onnx_saliency.report.sheet import Tile, contact_sheet
 from onnx_saliency.report.table import csv_text, shown_interval
 
@@ -206,6 +206,7 @@ class SanityPages:
             f"{result.threshold:g}, interval and all: with all layers random, with the upper third "
             f"({result.layers[result.upper - 1]}), and with the picture's pixels shuffled.\n\n"
             "After Adebayo et al. 2018, Sanity Checks for Saliency Maps."
+            + "".join(f"\n\n{line}" for line in self._facts.get("notes", ()))
         )
 
     def _section(self, row: dict[str, Any], checked: Checked) -> Section:

@@ -19,7 +19,7 @@ from onnx_saliency.report.detections import (
 )
 from onnx_saliency.report.files import check_folder, make_folder, unused_stem, write_image, write_json, write_text
 from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
 from onnx_saliency.report.table import csv_text
 from onnx_saliency.vision import Segmentation, Segmenter
 
@@ -87,8 +87,7 @@ class Segmentations:
         intro = (
             f"{what} in each picture, by the maps of {name}, which was never shown a mask or a box: the map's "
             "brightest pixels are seeds of the object, its darkest of the background, and a minimum cut by colour "
-            f"decides the others (Simonyan et al. 2013, section 3.2).\n\n{self._said()}\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"decides the others (Simonyan et al. 2013, section 3.2).\n\n{self._said()}\n\n{reading_text(explainer)}"
         )
         if len(self.rows) > len(self._sections):
             intro += (
@@ -104,12 +103,12 @@ class Segmentations:
             "recipe": self._recipe(),
             "top": self._segmenter.top,
             "layer": explainer.layer,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "pictures": self.rows,
-            "failed": [{"image": as_text(name), "error": as_text(why)} for name, why in self.failed],
+            "failed": failures(self.failed),
         }
 
     def _recipe(self) -> dict[str, Any]:

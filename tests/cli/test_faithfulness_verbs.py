@@ -65,6 +65,9 @@ def test_compare_needs_no_labels_and_goes_on_without_what_it_cannot_read(net, pi
     assert ran.code == 1
     assert "broken.png" in ran.err
     assert ran.json["pictures"] == 2
+    ((name, why),) = [each.values() for each in ran.json["failed"]]
+    assert name.endswith("broken.png")
+    assert "not a picture" in why
     assert set(ran.json["best"]) == set(METRICS)
     assert ran.json["protocol"]["score"] == "probability of the predicted class"
     assert (tmp_path / "out/index.html").read_text().count("<section>") == 2 + 2

@@ -63,7 +63,7 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_done(net, picture
     assert ran.code == 1
     assert ran.json["pictures"] == 1
     assert "broken.png" in ran.error
-    assert ran.json["failed"][0][0] == str(broken)
+    assert [each["image"] for each in ran.json["failed"]] == [str(broken)]
     ran = command("evaluate", "sanity", net, broken, *options)
     assert ran.code == 1
     assert ran.json["methods"] == []

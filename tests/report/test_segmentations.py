@@ -21,6 +21,7 @@ def segmenter(top=1):
     explainer = SimpleNamespace(
         layer=None,
         notes=(),
+        labels=None,
         preprocess=Preprocess(size=8),
         preprocess_source="assumed",
         provider="cpu",

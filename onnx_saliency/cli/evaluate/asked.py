@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,3 +103,10 @@ class AskedOfDataset(Asked):
             note(f"left out: {name}: {why}")
         note(f"{len(found)} pictures of {found.name}, running on {explainer.provider}")
         return found
+
+
+def facts_of(model: Path, explainer: Explainer, failed: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """What every `results.json` begins with; `failed`: pictures that were left out before, and why."""
+    from onnx_saliency.report.run import failures, label_notes
+
+    return {"model": model.name, "notes": label_notes(explainer.labels), "failed": failures(failed)}

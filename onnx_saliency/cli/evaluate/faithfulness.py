@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, note
+from onnx_saliency.cli.console import PARTIAL, tell_reading
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset
+from onnx_saliency.cli.evaluate.asked import AskedOfDataset, facts_of
 
 
 @options.taking(AskedOfDataset)
@@ -51,10 +51,10 @@ def faithfulness(
         settings["preprocess"] = Fallback(chosen.preprocess, f"protocol {chosen.name}", asked.preprocessing)
     explainers = build_explainers(model, method, settings)
     first = next(iter(explainers.values()))
-    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    tell_reading(first)
     found = asked.resolve(asked.open(dataset, boxes=False), first)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in found]
-    facts = {"model": model.name, "dataset": found.name, "failed": [list(each) for each in found.failed]}
+    facts = facts_of(model, first, found.failed) | {"dataset": found.name}
     left_out = measure(
         explainers,
         cases,

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import counting_bar, note, out, print_json, print_table
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset
+from onnx_saliency.cli.console import counting_bar, out, print_json, print_table, tell_reading
+from onnx_saliency.cli.evaluate.asked import AskedOfDataset, facts_of
 
 
 @options.taking(AskedOfDataset)
@@ -51,7 +51,7 @@ def localisation(
 
     segmenters = [Segmenter(model, recipe, **asked.settings) for recipe in SEGMENT_RECIPES.values()]
     first = segmenters[0].explainer
-    note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    tell_reading(first)
     found = asked.resolve(asked.open(dataset, boxes=True), first)
     with counting_bar("measuring", len(found)) as show:
         result = measure_localisation(segmenters, found, progress=show)
@@ -59,7 +59,7 @@ def localisation(
         output_folder,
         result,
         BEST.name,
-        {"model": model.name, "dataset": found.name, "pictures": len(found), "failed": [list(x) for x in found.failed]},
+        facts_of(model, first, found.failed) | {"dataset": found.name, "pictures": len(found)},
     )
     best = result.find(BEST.name)
     shown = [(index, best.pictures[index]) for index in extremes(best, cases)]

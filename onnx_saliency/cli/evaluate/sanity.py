@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, note, out, print_json, print_table
-from onnx_saliency.cli.evaluate.asked import Asked
+from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, note, out, print_json, print_table, tell_reading
+from onnx_saliency.cli.evaluate.asked import Asked, facts_of
 
 
 @options.taking(Asked)
@@ -52,7 +52,7 @@ def sanity(
 
     check_folder(output_folder)
     explainer = Explainer(model, **asked.settings)
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     pictures, failed = [], []
     for source in options.sources(images, output_folder, lambda _: [SHEET]):
         try:
@@ -62,7 +62,7 @@ def sanity(
             fail(str(error))
     if not pictures:
         if asked.json:
-            print_json({"model": model.name, "pictures": 0, "failed": [list(each) for each in failed], "methods": []})
+            print_json(facts_of(model, explainer, failed) | {"pictures": 0, "methods": []})
         raise typer.Exit(PARTIAL)
     note(f"{len(pictures)} pictures, running on {explainer.provider}")
     with counting_bar("checking") as show:
@@ -77,7 +77,7 @@ def sanity(
             threshold=threshold,
             progress=show,
         )
-    facts = {"model": model.name, "pictures": len(pictures), "failed": [list(each) for each in failed]}
+    facts = facts_of(model, explainer, failed) | {"pictures": len(pictures)}
     pages = SanityPages(output_folder, result, facts, pictures[0].pixels)
     pages.write()
     for row in pages.measured["methods"]:
