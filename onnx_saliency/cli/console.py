@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PARTIAL = 1  # some inputs failed, the others are done
 FAILED = 2  # usage, or the model
+INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -79,6 +81,23 @@ def progress(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Iterate with a bar on a terminal, silently elsewhere."""
     with Progress(*_columns(), console=err, transient=True, disable=not err.is_terminal or len(items) < 2) as bar:
         yield from bar.track(items, description=what)
+
+
+@dataclass
+class Interruption:
+    """Whether a loop was interrupted."""
+
+    happened: bool = False
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """End the block at Ctrl-C, for a verb that then writes what is done; yield whether that was so."""
+    interruption = Interruption()
+    try:
+        yield interruption
+    except KeyboardInterrupt:
+        interruption.happened = True
 
 
 @contextmanager

@@ -9,7 +9,18 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
+from onnx_saliency.cli.console import (
+    INTERRUPTED,
+    PARTIAL,
+    fail,
+    interruptible,
+    note,
+    out,
+    print_json,
+    print_table,
+    progress,
+    tell_reading,
+)
 
 
 def explain(
@@ -108,21 +119,24 @@ def explain(
         note(f"pictures a run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
 
     failed = []
-    for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
-        pictures = []
-        for source in sources[start : start + explainer.batch_size]:
-            try:
-                pictures.append(read_picture(source))
-            except ImageError as error:
-                failed.append((str(source), str(error)))
-        if pictures:
-            results.add(explainer, explainer.explain(pictures, wanted, against=other))
+    with interruptible() as interruption:
+        for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
+            pictures = []
+            for source in sources[start : start + explainer.batch_size]:
+                try:
+                    pictures.append(read_picture(source))
+                except ImageError as error:
+                    failed.append((str(source), str(error)))
+            if pictures:
+                results.add(explainer, explainer.explain(pictures, wanted, against=other))
     for _, why in failed:
         fail(why)
+    done = len(results.rows) // (top or 1) + len(failed)
+    partial = f"interrupted after {done} of {len(sources)} pictures" if interruption.happened else ""
     if results.rows:
-        results.finish(model=str(model), explainer=explainer, failed=failed)
+        results.finish(model=str(model), explainer=explainer, failed=failed, partial=partial)
     if json:
-        print_json({"explained": results.rows, "failed": failures(failed)})
+        print_json({"explained": results.rows, "failed": failures(failed), "partial": bool(partial)})
     elif results.rows:
         print_table(*_table(results.rows), numbers=("probability", "score"))
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
@@ -135,6 +149,9 @@ def explain(
         out.print(
             f"\nOverlays, maps and numbers are in {where}, all of it on one page: [bold]{index}[/]", soft_wrap=True
         )
+    if partial:
+        fail(partial)
+        raise typer.Exit(INTERRUPTED)
     if failed:
         raise typer.Exit(PARTIAL)
 

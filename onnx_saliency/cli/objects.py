@@ -11,7 +11,18 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
+from onnx_saliency.cli.console import (
+    INTERRUPTED,
+    PARTIAL,
+    fail,
+    interruptible,
+    note,
+    out,
+    print_json,
+    print_table,
+    progress,
+    tell_reading,
+)
 
 if TYPE_CHECKING:
     from onnx_saliency.images.choice import Change
@@ -131,15 +142,18 @@ def find_objects(
     for line in explainer.notes:
         note(line)
     note(f"recipe {segmenter.recipe.name}, method {explainer.method.name}, running on {explainer.provider}")
-    for source in progress(sources, what):
-        try:
-            picture = read_picture(source)
-        except ImageError as error:
-            results.failed.append((str(source), str(error)))
-        else:
-            results.add(segmenter.segment(picture, target))
+    with interruptible() as interruption:
+        for source in progress(sources, what):
+            try:
+                picture = read_picture(source)
+            except ImageError as error:
+                results.failed.append((str(source), str(error)))
+            else:
+                results.add(segmenter.segment(picture, target))
     for _, why in results.failed:
         fail(why)
+    if interruption.happened:
+        results.partial = f"interrupted after {len(results.rows) + len(results.failed)} of {len(sources)} pictures"
     if results.rows:
         results.finish()
     if asked.json:
@@ -147,6 +161,9 @@ def find_objects(
     elif results.rows:
         _print(results.rows)
         out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
+    if results.partial:
+        fail(results.partial)
+        raise typer.Exit(INTERRUPTED)
     if results.failed:
         raise typer.Exit(PARTIAL)
 

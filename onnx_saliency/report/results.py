@@ -21,7 +21,7 @@ from onnx_saliency.report.files import (
 )
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
-from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
+from onnx_saliency.report.run import as_text, failures, partial_text, reading_text, run_notes
 from onnx_saliency.report.sheet import Tile
 
 _TOP = 5
@@ -84,8 +84,8 @@ class Results:
                 figures += more[i] if more is not None else []
                 self.sections.append(_section(explainer, explanation, i, figures, row))
 
-    def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:
-        """Write `explain.json` and `index.html`."""
+    def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]], partial: str = "") -> None:
+        """Write `explain.json` and `index.html`; `partial` says why there are no more pictures than these."""
         summary = {
             "model": as_text(model),
             "method": explainer.method.name,
@@ -100,6 +100,7 @@ class Results:
             "provider": explainer.provider,
             "explained": self.rows,
             "failed": failures(failed),
+            "partial": bool(partial),
         }
         write_json(self.folder / "explain.json", summary)
         name = as_text(Path(model).name)
@@ -110,6 +111,7 @@ class Results:
         )
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
+        intro += partial_text(partial)
         write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
 
 

@@ -29,6 +29,11 @@ def run_notes(explainer: Explainer) -> list[str]:
     return [*explainer.notes, *label_notes(explainer.labels)]
 
 
+def partial_text(why: str) -> str:
+    """A paragraph of a page more, on what ended the run early, if anything did."""
+    return f"\n\n{why[0].upper()}{why[1:]}: these results are partial." if why else ""
+
+
 def failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     """Pictures that failed, as name and reason, for JSON."""
     return [{"image": as_text(name), "error": as_text(why)} for name, why in failed]

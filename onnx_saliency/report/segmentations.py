@@ -19,7 +19,7 @@ from onnx_saliency.report.detections import (
 )
 from onnx_saliency.report.files import check_folder, make_folder, unused_stem, write_image, write_json, write_text
 from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
-from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
+from onnx_saliency.report.run import as_text, failures, partial_text, reading_text, run_notes
 from onnx_saliency.report.table import csv_text
 from onnx_saliency.vision import Segmentation, Segmenter
 
@@ -43,6 +43,7 @@ class Segmentations:
     def __init__(self, folder: Path, segmenter: Segmenter, model: str) -> None:
         self.rows: list[dict[str, Any]] = []
         self.failed: list[tuple[str, str]] = []
+        self.partial = ""  # why there are no more pictures than these
         self._folder, self._segmenter, self._model = folder, segmenter, model
         self._coco = CocoText()
         self._sections: list[str] = []
@@ -93,6 +94,7 @@ class Segmentations:
             intro += (
                 f"\n\nThe first {len(self._sections)} of {len(self.rows)} pictures; all files lie beside this page."
             )
+        intro += partial_text(self.partial)
         write_text(self._folder / "index.html", page(f"What {name} finds", intro, self._sections))
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,6 +111,7 @@ class Segmentations:
             "provider": explainer.provider,
             "pictures": self.rows,
             "failed": failures(self.failed),
+            "partial": bool(self.partial),
         }
 
     def _recipe(self) -> dict[str, Any]:
