@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 PARTIAL = 1  # some inputs failed, the others are done
 FAILED = 2  # usage, or the model
 INTERRUPTED = 130  # by Ctrl-C, as shells have it
+
+_GAP = 2  # letters between columns
+_LEAST = 8  # letters of a column that is broken
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -52,21 +56,39 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = (), whole: Sequence[str] = ()
 ) -> None:
-    """Print a table; the columns named in `numbers` are set to the right, those in `whole` are not broken."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    """Print a table; the columns named in `numbers` are set to the right.
+
+    Those in `whole` are not broken while there is room, the first of them longest; what is broken loses no letter.
+    """
+    cells = [list(row) for row in rows]
+    unbroken = _unbroken(columns, cells, whole)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
     for column in columns:
         table.add_column(
-            column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column in whole
+            column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column in unbroken
         )
-    for row in rows:
+    for row in cells:
         table.add_row(*(escape(cell) for cell in row))
     out.print(table)
 
 
+def _unbroken(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str]) -> set[str]:
+    """Those of the columns in `whole` that fit beside the others: Rich would cut off what does not."""
+    widths = {column: max(map(cell_len, (column, *cells))) for column, *cells in zip(columns, *rows, strict=True)}
+    room = out.width - sum(min(_LEAST, width) + _GAP for width in widths.values())
+    found: set[str] = set()
+    for column in whole:
+        more = max(widths[column] - _LEAST, 0)
+        if more <= room:
+            found.add(column)
+            room -= more
+    return found
+
+
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print name and value, a line each."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, escape(value))

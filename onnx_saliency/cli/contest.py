@@ -82,7 +82,7 @@ def measure(
         print_json(measured)
         return bool(result.failed)
     rows = [[row["name"], *cells(row)] for row in measured["contenders"]]
-    print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()), whole=["", *COLUMNS.values()])
+    print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()), whole=[*COLUMNS.values(), ""])
     out.print(f"\n{LEGEND}\n\nBest method:")
     print_facts((f"  {COLUMNS[name]}", measured["best"][name] or ALIKE) for name in METRICS)
     out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
