@@ -301,14 +301,16 @@ class Explainer:
             )
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
-    def check_target(self, target: Targets) -> None:
-        """Raise now what `explain` would raise for this target.
+    def check_target(self, target: Targets, against: Targets = None) -> None:
+        """Raise now what `explain` would raise for this target, and for a class whose score is subtracted.
 
         Raises:
             TargetError: a class that the model does not have.
             LabelError: a name that no class has.
         """
         self._targets.read(target, 1)
+        if against is not None:
+            self._targets.read_one_each(against, 1)
 
     def _fitting(self, shape: tuple[int, ...]) -> int:
         """How many images of this shape are run at once; measured on the first shape, and told from it for others."""

@@ -68,7 +68,7 @@ class TargetReader:
             known = (
                 f"{several} count from 0" if self.width is None else f"{where} has {last + 1} {several}, 0 to {last}"
             )
-            raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}. None explains the predicted class.")
+            raise TargetError(f"No {one} {', '.join(map(str, beyond))}: {known}.")
         return np.array(indices, dtype=np.int64)
 
     def _number(self, target: Any) -> int:

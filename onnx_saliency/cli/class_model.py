@@ -25,9 +25,7 @@ def class_model(
         list[str] | None, typer.Option("--class", metavar="C", help="A class, number or name; as often as wanted.")
     ] = None,
     all_classes: Annotated[bool, typer.Option("--all", help="All classes of the model.")] = False,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "class-models"
-    ),
+    output_folder: options.OutputFolder = Path("class-models"),
     recipe: Annotated[str, typer.Option(help="paper (section 2) or modern.")] = "paper",
     steps: Annotated[int | None, typer.Option(help="How many steps.")] = None,
     rate: Annotated[float | None, typer.Option(help="Length of a step.")] = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -20,9 +19,7 @@ def compare(
     method: Methods = None,
     protocol: ProtocolName = "plain",
     steps: Steps = None,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "comparison"
-    ),
+    output_folder: options.OutputFolder = Path("comparison"),
     shown: Shown = 6,
     *,
     asked: Asked,
@@ -38,13 +35,14 @@ def compare(
 
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
     from onnx_saliency.report.faithfulness import CURVES
+    from onnx_saliency.report.table import counted
 
     chosen = replace(find_protocol(protocol, steps=steps), target="predicted")
     cases = [Case(source) for source in options.sources(images, output_folder, lambda _: CURVES.values())]
     explainers = build_explainers(model, method, asked.settings)
     first = next(iter(explainers.values()))
     tell_reading(first)
-    note(f"{len(cases)} pictures, running on {first.provider}")
+    note(f"{counted(len(cases), 'picture')}, running on {first.provider}")
     left_out = measure(
         explainers,
         cases,

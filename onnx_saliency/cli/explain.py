@@ -26,9 +26,7 @@ from onnx_saliency.cli.console import (
 def explain(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "saliency"
-    ),
+    output_folder: options.OutputFolder = Path("saliency"),
     target: Annotated[
         str | None, typer.Option(help="The class to explain, a number or name. Default: the predicted class.")
     ] = None,
@@ -77,6 +75,7 @@ def explain(
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.results import Results, result_names
     from onnx_saliency.report.run import failures
+    from onnx_saliency.report.table import counted
 
     sources = options.sources(images, output_folder, lambda found: result_names(found, top or 1))
     chosen = options.method(
@@ -104,8 +103,7 @@ def explain(
     )
     wanted = number if number is not None else options.number_or_name(target)
     other = options.number_or_name(against)
-    explainer.check_target(wanted)
-    explainer.check_target(other)
+    explainer.check_target(wanted, other)
     results = Results(output_folder)
     tell_reading(explainer)
     if explainer.changed:
@@ -132,7 +130,7 @@ def explain(
     for _, why in failed:
         fail(why)
     done = len(results.rows) // (top or 1) + len(failed)
-    partial = f"interrupted after {done} of {len(sources)} pictures" if interruption.happened else ""
+    partial = f"interrupted after {done} of {counted(len(sources), 'picture')}" if interruption.happened else ""
     if results.rows:
         results.finish(model=str(model), explainer=explainer, failed=failed, partial=partial)
     if json:

@@ -22,7 +22,13 @@ def export(
     model: options.ModelFile,
     output_file: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="Where to write. Default: MODEL.saliency.onnx beside it."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            parser=options.named_path,
+            help="Where to write. Default: MODEL.saliency.onnx beside it.",
+        ),
     ] = None,
     method: options.Method = "gradient",
     samples: options.Samples = None,

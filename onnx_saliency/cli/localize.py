@@ -15,9 +15,7 @@ from onnx_saliency.cli.objects import Asked, find_objects
 def localize(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "localization"
-    ),
+    output_folder: options.OutputFolder = Path("localization"),
     top: Annotated[int, typer.Option(min=1, help="How many classes of each picture, the likeliest ones.")] = 5,
     *,
     asked: Asked,

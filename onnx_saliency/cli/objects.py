@@ -118,6 +118,7 @@ def find_objects(
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.segmentations import Segmentations, result_names
+    from onnx_saliency.report.table import counted
     from onnx_saliency.vision import Segmenter
 
     sources = options.sources(images, folder, lambda found: result_names(found, top))
@@ -153,7 +154,9 @@ def find_objects(
     for _, why in results.failed:
         fail(why)
     if interruption.happened:
-        results.partial = f"interrupted after {len(results.rows) + len(results.failed)} of {len(sources)} pictures"
+        results.partial = (
+            f"interrupted after {len(results.rows) + len(results.failed)} of {counted(len(sources), 'picture')}"
+        )
     if results.rows:
         results.finish()
     if asked.json:

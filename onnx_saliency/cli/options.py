@@ -20,7 +20,30 @@ if TYPE_CHECKING:
     from onnx_saliency.images import Preprocess
     from onnx_saliency.images.choice import Change
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The classifier, an ONNX file.", show_default=False)]
+
+def named_path(text: str) -> Path:
+    """A path as it is typed; an empty one, as of a variable that is not set, would be the folder one is in.
+
+    Raises:
+        BadParameter: it is empty.
+    """
+    return Path(named_source(text))
+
+
+def named_source(text: str) -> str:
+    """The same of a file, folder or glob; raises as `named_path` does."""
+    if not text:
+        raise typer.BadParameter("an empty path was given.")
+    return text
+
+
+ModelFile = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", parser=named_path, help="The classifier, an ONNX file.", show_default=False),
+]
+OutputFolder = Annotated[
+    Path, typer.Option("-o", "--out", metavar="FOLDER", parser=named_path, help="Where the results go.")
+]
 Method = Annotated[
     str,
     typer.Option(
@@ -41,9 +64,20 @@ Baseline = Annotated[
 AtOnce = Annotated[
     int | None, typer.Option(help="Copies of an image in one turn of smoothgrad, vargrad, integrated_gradients.")
 ]
-Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=named_path,
+        help="Class names: a text file, one name per line, or JSON.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", parser=named_source, help="Pictures: files, folders, globs.", show_default=False
+    ),
 ]
 Layer = Annotated[
     str | None,

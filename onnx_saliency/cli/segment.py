@@ -15,9 +15,7 @@ from onnx_saliency.cli.objects import Asked, find_objects
 def segment(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "segmentation"
-    ),
+    output_folder: options.OutputFolder = Path("segmentation"),
     target: Annotated[
         str | None,
         typer.Option("--class", metavar="C", help="The class, number or name. Default: the predicted class."),

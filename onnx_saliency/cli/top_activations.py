@@ -16,9 +16,7 @@ def top_activations(
     model: options.ModelFile,
     images: options.Images,
     layer: Annotated[str, typer.Option(help="The layer by its name (inspect --layers).", show_default=False)],
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "activations"
-    ),
+    output_folder: options.OutputFolder = Path("activations"),
     of: Annotated[
         str | None,
         typer.Option(

@@ -18,6 +18,7 @@ from onnx_saliency.report.files import check_folder, make_folder, write_image, w
 from onnx_saliency.report.page import Figure, Gallery, Section, page
 from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
 from onnx_saliency.report.sheet import PAPER, Tile, contact_sheet, fitted
+from onnx_saliency.report.table import counted
 
 _ON_PAGE = 32  # channels; a page of more is slow to open
 _ACROSS = 2  # channels in a row of a contact sheet
@@ -132,7 +133,7 @@ def _section(top: ChannelTop, search: ActivationSearch) -> Section:
     few = (
         ""
         if len(shown) == min(search.count, search.seen)
-        else f" Active in {len(shown)} of the {search.seen} pictures."
+        else f" Active in {len(shown)} of the {counted(search.seen, 'picture')}."
     )
     lead = f"{_range(top)}, strongest in {as_text(Path(shown[0].image).name)}.{few}" if shown else few
     return Section(f"Channel {top.channel}", galleries if shown else [], lead=lead.strip())

@@ -22,7 +22,7 @@ from onnx_saliency.report.files import check_folder, make_folder, write_bytes, w
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
 from onnx_saliency.report.run import as_text, failures
-from onnx_saliency.report.table import csv_text
+from onnx_saliency.report.table import counted, csv_text
 
 RANDOM, CENTRE, _ = BASELINES
 COLUMNS = {
@@ -136,7 +136,9 @@ class FaithfulnessPages:
             Section("How it was measured", [], facts=list(result.protocol.describe().items())),
             *(_maps(explainers, image, target) for image, target in shown),
         ]
-        intro = "\n\n".join([f"{len(result)} pictures, {self._facts['model']}.", *self._facts.get("notes", ())])
+        intro = "\n\n".join(
+            [f"{counted(len(result), 'picture')}, {self._facts['model']}.", *self._facts.get("notes", ())]
+        )
         write_text(self._folder / "index.html", page(self._title, intro, sections))
         return measured
 

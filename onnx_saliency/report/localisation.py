@@ -13,7 +13,7 @@ from onnx_saliency.report.detections import segment_tiles
 from onnx_saliency.report.files import make_folder, write_json, write_text
 from onnx_saliency.report.page import Figure, Section, page
 from onnx_saliency.report.run import as_text
-from onnx_saliency.report.table import csv_text, shown_interval
+from onnx_saliency.report.table import counted, csv_text, shown_interval
 from onnx_saliency.vision import Segmentation
 
 _TILE = 400  # pixels of a figure on the page
@@ -120,9 +120,9 @@ class LocalisationPages:
             for index, found in cases
         ]
         intro = (
-            f"{len(contender.pictures)} pictures of {self._facts['dataset']}, {self._facts['model']}, recipe "
-            f"{self._best}: with the class known, {contender.known.mean():.1%} of the boxes are right (IoU 0.5 or "
-            f"more); mean box IoU {contender.boxes.mean():.3f}.\n\nThe worst first, then the best."
+            f"{counted(len(contender.pictures), 'picture')} of {self._facts['dataset']}, {self._facts['model']}, "
+            f"recipe {self._best}: with the class known, {contender.known.mean():.1%} of the boxes are right (IoU 0.5 "
+            f"or more); mean box IoU {contender.boxes.mean():.3f}.\n\nThe worst first, then the best."
         )
         intro += "".join(f"\n\n{line}" for line in self._facts.get("notes", ()))
         write_text(self._folder / "index.html", page("Localisation", intro, sections))

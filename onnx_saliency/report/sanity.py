@@ -18,7 +18,7 @@ from onnx_saliency.report.overlay import normalise
 from onnx_saliency.report.page import Figure, Gallery, Section, page
 from onnx_saliency.report.run import as_text
 from onnx_saliency.report.sheet import Tile, contact_sheet
-from onnx_saliency.report.table import csv_text, shown_interval
+from onnx_saliency.report.table import counted, csv_text, shown_interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -200,8 +200,8 @@ class SanityPages:
     def _intro(self) -> str:
         result = self._result
         return (
-            f"{len(result.pictures)} pictures, {self._facts['model']}: do the maps follow the network when its "
-            f"{result.layers[-1]} layers are randomised from the score down ({result.draw}, seed {result.seed})? A "
+            f"{counted(len(result.pictures), 'picture')}, {self._facts['model']}: do the maps follow the network when "
+            f"its {result.layers[-1]} layers are randomised from the score down ({result.draw}, seed {result.seed})? A "
             "method passes where the rank correlation with its map of the trained network lies below "
             f"{result.threshold:g}, interval and all: with all layers random, with the upper third "
             f"({result.layers[result.upper - 1]}), and with the picture's pixels shuffled.\n\n"

@@ -1,4 +1,4 @@
-"""Tables as text: rows as CSV, and an interval as a cell shows it."""
+"""Tables as text: rows as CSV, an interval as a cell shows it, and numbers of things in sentences."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def shown_interval(interval: Mapping[str, float], *, digits: int = 3, sign: str 
     """Mean and interval, as in +0.071 [+0.052, +0.089]; an empty `sign` leaves out that of numbers above 0."""
     mean, low, high = (f"{interval[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: 1 picture, 2 pictures."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -203,6 +203,34 @@ def test_options_that_make_no_sense(net, picture, out, command, options, why):
     assert not out.exists()
 
 
+def test_several_classes_against_one(net, picture, out, command):
+    ran = command("explain", net, picture(), "-o", out, "--top", 2, "--against", 1, "--json")
+    assert ran.code == 0
+    assert len(ran.json["explained"]) == 2
+    ran = command("explain", net, picture(), "-o", out, "--top", 2, "--against", 7)
+    assert ran.error == "No class 7: the model has 5 classes, 0 to 4."
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", 99], "No class 99: the model has 5 classes, 0 to 4."),
+        (["--layer", "s", "--channel", 99], "No channel 99: the layer has 4 channels, 0 to 3."),
+    ],
+)
+def test_a_number_beyond_speaks_no_python(net, picture, out, command, options, said):
+    ran = command("explain", net, picture(), "-o", out, *options)
+    assert (ran.code, ran.error) == (2, said)
+
+
+def test_several_inputs_name_the_option(picture, out, command, tmp_path):
+    inputs = "float[N,3,8,8] image, float[N,3,8,8] other"
+    onnx.save(graph(CONV + HEAD + " k = Add(image, other)", inputs=inputs, **ALL), tmp_path / "two.onnx")
+    ran = command("explain", tmp_path / "two.onnx", picture(), "-o", out)
+    assert ran.code == 2
+    assert "Choose one with input=NAME, on the command line --input NAME." in ran.error
+
+
 def test_a_label_that_no_class_has(net, picture, out, command, tmp_path):
     labels = tmp_path / "names.txt"
     labels.write_text("\n".join(NAMES), encoding="utf-8")
@@ -464,6 +492,31 @@ def test_usage(command, arguments, tmp_path, monkeypatch):
     assert "Usage: onnx-saliency" in ran.err
     assert "Traceback" not in ran.err
     assert listed(tmp_path) == []
+
+
+EMPTY = [
+    ["explain", "net.onnx", "", "-o", "out"],
+    ["explain", "", "a.png", "-o", "out"],
+    ["explain", "net.onnx", "a.png", "-o", ""],
+    ["explain", "net.onnx", "a.png", "--labels", ""],
+    ["segment", "net.onnx", "a.png", "-o", ""],
+    ["export", "net.onnx", "-o", ""],
+    ["inspect", ""],
+    ["evaluate", "faithfulness", "net.onnx", ""],
+    ["evaluate", "localisation", "net.onnx", "data", "--list", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+def test_an_empty_path_is_not_the_folder_one_is_in(net, picture, command, tmp_path, monkeypatch, arguments):
+    """As a variable of the shell that was never set."""
+    picture("a.png")
+    monkeypatch.chdir(tmp_path)
+    before = listed(tmp_path)
+    ran = command(*arguments)
+    assert ran.code == 2
+    assert "an empty path was given" in ran.err
+    assert listed(tmp_path) == before
 
 
 def test_version(command):

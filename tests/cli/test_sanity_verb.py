@@ -29,7 +29,7 @@ def test_the_table(net, picture, tmp_path, command):
     arguments = ("--stages", "1", "--no-independent", "--seed", "3", "--draw", "permutation", "--threshold", "0.9")
     ran = command("evaluate", "sanity", net, picture(), "-o", tmp_path / "out", *arguments)
     assert ran.code == 0
-    for word in ("gradient", "guided", "deconvnet", "upper", "below 0.9", "1 pictures"):
+    for word in ("gradient", "guided", "deconvnet", "upper", "below 0.9", "1 picture, running"):
         assert word in ran.out + ran.err
 
 

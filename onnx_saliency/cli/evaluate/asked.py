@@ -67,6 +67,7 @@ class AskedOfDataset(Asked):
         typer.Option(
             "--list",
             metavar="FILE",
+            parser=options.named_path,
             help="Only the pictures of a text file (a path a line, and perhaps a class) or CSV file, in its order.",
             show_default=False,
         ),
@@ -96,12 +97,13 @@ class AskedOfDataset(Asked):
             LabelError: classes that the model does not have.
         """
         from onnx_saliency.evaluation.datasets import draw_examples, resolve_labels
+        from onnx_saliency.report.table import counted
 
         found = resolve_labels(dataset, explainer.classes or 0, explainer.labels, offset=self.offset, skip=self.skip)
         found = found if self.count is None else draw_examples(found, self.count)
         for name, why in found.failed:
             note(f"left out: {name}: {why}")
-        note(f"{len(found)} pictures of {found.name}, running on {explainer.provider}")
+        note(f"{counted(len(found), 'picture')} of {found.name}, running on {explainer.provider}")
         return found
 
 

@@ -20,6 +20,7 @@ def faithfulness(
         Path,
         typer.Argument(
             metavar="DATASET",
+            parser=options.named_path,
             help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder a class, or a CSV file of "
             "pictures and classes.",
             show_default=False,
@@ -28,9 +29,7 @@ def faithfulness(
     protocol: ProtocolName = "plain",
     steps: Steps = None,
     method: Methods = None,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "faithfulness"
-    ),
+    output_folder: options.OutputFolder = Path("faithfulness"),
     shown: Shown = 4,
     *,
     asked: AskedOfDataset,

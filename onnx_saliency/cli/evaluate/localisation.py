@@ -20,13 +20,12 @@ def localisation(
         Path,
         typer.Argument(
             metavar="DATASET",
+            parser=options.named_path,
             help="ILSVRC CLS-LOC, CUB-200-2011, Pascal VOC, COCO JSON, or a folder with boxes/*.csv.",
             show_default=False,
         ),
     ],
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "localisation"
-    ),
+    output_folder: options.OutputFolder = Path("localisation"),
     cases: Annotated[int, typer.Option(min=0, help="Worst and best pictures on the page, of each.")] = 6,
     *,
     asked: AskedOfDataset,

@@ -17,9 +17,7 @@ from onnx_saliency.cli.evaluate.asked import Asked, facts_of
 def sanity(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "sanity"
-    ),
+    output_folder: options.OutputFolder = Path("sanity"),
     method: Annotated[
         list[str] | None,
         typer.Option(help="A method to check, as often as wanted. Default: gradient, guided, deconvnet."),
@@ -49,6 +47,7 @@ def sanity(
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.files import check_folder
     from onnx_saliency.report.sanity import COLUMNS, SHEET, SanityPages, cells
+    from onnx_saliency.report.table import counted
 
     check_folder(output_folder)
     explainer = Explainer(model, **asked.settings)
@@ -64,7 +63,7 @@ def sanity(
         if asked.json:
             print_json(facts_of(model, explainer, failed) | {"pictures": 0, "methods": []})
         raise typer.Exit(PARTIAL)
-    note(f"{len(pictures)} pictures, running on {explainer.provider}")
+    note(f"{counted(len(pictures), 'picture')}, running on {explainer.provider}")
     with counting_bar("checking") as show:
         result = check_sanity(
             explainer,
