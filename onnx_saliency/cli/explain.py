@@ -32,7 +32,7 @@ def explain(
     ] = None,
     labels: options.Labels = None,
     against: Annotated[
-        str | None, typer.Option(help="A class whose score is subtracted: what speaks for the one and not for it.")
+        str | None, typer.Option(help="Subtract this class's score, to show what favours the explained class over it.")
     ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="Explain this many classes of each picture, the likeliest ones.")
@@ -66,7 +66,7 @@ def explain(
 ) -> None:
     """Show where the class of each picture comes from: overlay and map as PNG, numbers as JSON and NPZ, one page.
 
-    Exit code 1 if some pictures failed; the others are done.
+    Exit code 1 if some pictures failed; the others are done. Interrupted, it writes what is done; exit code 130.
 
     Example: onnx-saliency explain net.onnx dog.jpg --labels names.txt --preprocess imagenet
     """
@@ -140,8 +140,8 @@ def explain(
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
         if gaps:
             out.print(
-                f"\nOf the score's change the points alone miss {max(gaps):.1%} or less, which the values make up for "
-                "but where steps are few: take more if that is much."
+                f"\nBefore correction the sampled points miss at most {max(gaps):.1%} of the score's change. With few "
+                "steps the correction is not complete: raise --steps."
             )
         where, index = (escape(str(path)) for path in (output_folder, output_folder / "index.html"))
         out.print(

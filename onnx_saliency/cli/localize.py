@@ -16,13 +16,15 @@ def localize(
     model: options.ModelFile,
     images: options.Images,
     output_folder: options.OutputFolder = Path("localization"),
-    top: Annotated[int, typer.Option(min=1, help="How many classes of each picture, the likeliest ones.")] = 5,
+    top: Annotated[
+        int, typer.Option(min=1, help="Find the objects of this many classes of each picture, the likeliest ones.")
+    ] = 5,
     *,
     asked: Asked,
 ) -> None:
     """Find the objects of each picture's best classes: boxes and masks as JSON, CSV and COCO, one page.
 
-    A map, a mask and a box a class. Needs the extra `segment`. Exit code 1 if some pictures failed; the others are
+    A map, a mask and a box per class. Needs the extra `segment`. Exit code 1 if some pictures failed; the others are
     done.
 
     Example: onnx-saliency localize net.onnx pictures --top 3 --recipe best --labels names.txt

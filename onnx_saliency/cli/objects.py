@@ -33,34 +33,47 @@ if TYPE_CHECKING:
 class Asked:
     """Options; those of the recipe are called as its fields are, and None keeps its own."""
 
-    recipe: Annotated[str, typer.Option(help="paper (section 3.2) or best.")] = "paper"
-    method: Annotated[str | None, typer.Option(help="Of the map, as explain takes it.")] = None
+    recipe: Annotated[str, typer.Option(help="Which settings to start from: paper (section 3.2) or best.")] = "paper"
+    method: Annotated[
+        str | None, typer.Option(help="The method that makes the map, as explain takes it. Default: the recipe's.")
+    ] = None
     views: Annotated[
         list[str] | None,
         typer.Option(
-            "--view", help="What the network sees: crop, as preprocessing makes it, or whole, squashed; or both."
+            "--view",
+            help="What the network sees of the picture: crop (as preprocessing makes it) or whole (squashed); "
+            "give both for both.",
         ),
     ] = None
     mirror: Annotated[
-        bool | None, typer.Option("--mirror/--no-mirror", help="The map is the mean of the picture's and its mirror's.")
+        bool | None,
+        typer.Option("--mirror/--no-mirror", help="Average the maps of the picture and of its mirror image."),
     ] = None
     blur: Annotated[
-        float | None, typer.Option(help="Gaussian over the map, as a fraction of the picture's longer side.")
+        float | None, typer.Option(help="Blur the map by a Gaussian of this fraction of the picture's longer side.")
     ] = None
     foreground: Annotated[
-        float | None, typer.Option(help="Quantile of the map above which pixels are seeds of the object.")
+        float | None, typer.Option(help="Pixels above this quantile of the map are seeds of the object.")
     ] = None
     background: Annotated[
-        float | None, typer.Option(help="Quantile, or share of the mean, below which they are of the background.")
+        float | None,
+        typer.Option(
+            help="Pixels below this quantile of the map, or this share of its mean, are seeds of the background."
+        ),
     ] = None
-    background_by: Annotated[str | None, typer.Option(help="What background is a share of: quantile or mean.")] = None
-    components: Annotated[int | None, typer.Option(help="Gaussians of each colour model.")] = None
-    colours: Annotated[str | None, typer.Option(help="Colour space: rgb or lab.")] = None
-    smoothness: Annotated[float | None, typer.Option(help="Weight of the contrast between neighbours.")] = None
-    neighbours: Annotated[int | None, typer.Option(help="4 or 8.")] = None
-    refits: Annotated[int | None, typer.Option(help="How often colours are fitted again to the mask.")] = None
-    size: Annotated[int | None, typer.Option(help="Longer side, in pixels, at which the cut is made.")] = None
-    seed: Annotated[int | None, typer.Option(help="Of the colour models.")] = None
+    background_by: Annotated[str | None, typer.Option(help="What --background is given in: quantile or mean.")] = None
+    components: Annotated[int | None, typer.Option(help="Number of Gaussians in each colour model.")] = None
+    colours: Annotated[str | None, typer.Option(help="Colour space of the colour models: rgb or lab.")] = None
+    smoothness: Annotated[
+        float | None,
+        typer.Option(help="How strongly the cut keeps to edges: the weight of contrast between neighbouring pixels."),
+    ] = None
+    neighbours: Annotated[int | None, typer.Option(help="How many neighbours a pixel has in the cut: 4 or 8.")] = None
+    refits: Annotated[int | None, typer.Option(help="How often the colour models are fitted again to the mask.")] = None
+    size: Annotated[
+        int | None, typer.Option(help="Make the cut at this size: the picture's longer side in pixels.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Random seed of the colour models.")] = None
     labels: options.Labels = None
     preprocess: options.Preset = None
     resize: options.Resize = None

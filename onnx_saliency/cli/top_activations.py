@@ -20,11 +20,14 @@ def top_activations(
     of: Annotated[
         str | None,
         typer.Option(
-            "--channels", metavar="0,3,12", help="The channels, by commas. Default: the --first.", show_default=False
+            "--channels",
+            metavar="0,3,12",
+            help="The channels, separated by commas. Default: as many as --first says.",
+            show_default=False,
         ),
     ] = None,
-    first: Annotated[int, typer.Option(help="How many of the first channels.")] = 16,
-    count: Annotated[int, typer.Option(help="Pictures a channel.")] = 9,
+    first: Annotated[int, typer.Option(help="How many channels to show, from the first on, without --channels.")] = 16,
+    count: Annotated[int, typer.Option(help="How many pictures to show per channel.")] = 9,
     method: Annotated[
         str, typer.Option(help="What carries an activation back: deconvnet, guided or gradient.")
     ] = "deconvnet",
@@ -32,7 +35,9 @@ def top_activations(
     resize: options.Resize = None,
     mean: options.Mean = None,
     std: options.Std = None,
-    colours: Annotated[str | None, typer.Option("--colours", help="RGB, BGR or L.")] = None,
+    colours: Annotated[
+        str | None, typer.Option("--colours", help="Order of the colour channels: RGB, BGR or L (grey).")
+    ] = None,
     size: options.Size = None,
     input: options.Input = None,
     feed: options.Feeds = None,

@@ -68,7 +68,8 @@ class AskedOfDataset(Asked):
             "--list",
             metavar="FILE",
             parser=options.named_path,
-            help="Only the pictures of a text file (a path a line, and perhaps a class) or CSV file, in its order.",
+            help="Use only the pictures listed in this file, in its order: text with one path per line, perhaps "
+            "followed by a class, or CSV.",
             show_default=False,
         ),
     ] = None
@@ -76,9 +77,12 @@ class AskedOfDataset(Asked):
         int, typer.Option(help="Added to the data set's class numbers: 1 where the model's class 0 is background.")
     ] = 0
     count: Annotated[
-        int | None, typer.Option(min=1, help="So many pictures, drawn at random. Default: all.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Use this many pictures, drawn at random. Default: all.", show_default=False),
     ] = None
-    skip: Annotated[bool, typer.Option(help="Leave out pictures that are missing or wrong, and say so.")] = False
+    skip: Annotated[
+        bool, typer.Option(help="Leave out pictures that are missing or damaged, and name them, instead of stopping.")
+    ] = False
 
     def open(self, path: Path, *, boxes: bool) -> Dataset:
         """The part of a data set that was asked for; `boxes`: whether every picture needs one.

@@ -21,7 +21,7 @@ def faithfulness(
         typer.Argument(
             metavar="DATASET",
             parser=options.named_path,
-            help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder a class, or a CSV file of "
+            help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder per class, or a CSV file of "
             "pictures and classes.",
             show_default=False,
         ),

@@ -26,7 +26,7 @@ def localisation(
         ),
     ],
     output_folder: options.OutputFolder = Path("localisation"),
-    cases: Annotated[int, typer.Option(min=0, help="Worst and best pictures on the page, of each.")] = 6,
+    cases: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best pictures to show.")] = 6,
     *,
     asked: AskedOfDataset,
 ) -> None:

@@ -22,14 +22,21 @@ def sanity(
         list[str] | None,
         typer.Option(help="A method to check, as often as wanted. Default: gradient, guided, deconvnet."),
     ] = None,
-    stages: Annotated[int, typer.Option(min=1, help="In so many steps the layers are randomised.")] = 12,
-    independent: Annotated[bool, typer.Option(help="Randomise each stage alone, too.")] = True,
+    stages: Annotated[int, typer.Option(min=1, help="Number of stages in which layers are randomised.")] = 12,
+    independent: Annotated[bool, typer.Option(help="Also randomise each stage alone.")] = True,
     draw: Annotated[
-        str, typer.Option(help="New weights: normal, of the old ones' spread, or permutation of them.")
+        str,
+        typer.Option(
+            help="How weights are randomised: normal (random numbers of the same spread) or permutation (the old "
+            "ones, shuffled)."
+        ),
     ] = "normal",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, shuffled pixels and other classes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     threshold: Annotated[
-        float, typer.Option(help="Rank correlation with the trained network's map that a method must fall below.")
+        float,
+        typer.Option(
+            help="A method passes if its maps' rank correlation with those of the trained network falls below this."
+        ),
     ] = 0.5,
     *,
     asked: Asked,
