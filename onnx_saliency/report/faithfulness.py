@@ -163,7 +163,8 @@ def draw_curves(result: Faithfulness, mode: Mode) -> npt.NDArray[np.uint8]:
     """The mean curve of each contender over the share of pixels, uint8 (H, W, 3)."""
     lines = [each.mean_curve(mode) for each in result.contenders]
     share = np.linspace(0, 1, len(lines[0]))
-    return curve(lines, mode, at=share, names=[each.name for each in result.contenders], size=(760, 340))
+    names, baselines = [each.name for each in result.contenders], sum(each.baseline for each in result.contenders)
+    return curve(lines, mode, at=share, names=names, baselines=baselines, size=(760, 340))
 
 
 def _maps(explainers: Mapping[str, Explainer], image: Any, target: int) -> Section:
