@@ -9,10 +9,10 @@ import typer
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, note, tell_reading
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
-from onnx_saliency.cli.evaluate.asked import Asked, facts_of
+from onnx_saliency.cli.evaluate.asked import ModelOptions, facts_of
 
 
-@options.taking(Asked)
+@options.taking(ModelOptions)
 def compare(
     model: options.ModelFile,
     images: options.Images,
@@ -22,7 +22,7 @@ def compare(
     output_folder: options.OutputFolder = Path("comparison"),
     shown: Shown = 6,
     *,
-    asked: Asked,
+    asked: ModelOptions,
 ) -> None:
     """Put methods side by side on pictures of your own: a table of methods and metrics, and one page with their maps.
 

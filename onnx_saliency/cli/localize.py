@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.objects import Asked, find_objects
+from onnx_saliency.cli.objects import SegmentOptions, find_objects
 
 
-@options.taking(Asked)
+@options.taking(SegmentOptions)
 def localize(
     model: options.ModelFile,
     images: options.Images,
@@ -20,7 +20,7 @@ def localize(
         int, typer.Option(min=1, help="Find the objects of this many classes of each picture, the likeliest ones.")
     ] = 5,
     *,
-    asked: Asked,
+    asked: SegmentOptions,
 ) -> None:
     """Find the objects of each picture's best classes: boxes and masks as JSON, CSV and COCO, one page.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SegmentOptions:
     """Options; those of the recipe are called as its fields are, and None keeps its own."""
 
     recipe: Annotated[str, typer.Option(help="Which settings to start from: paper (section 3.2) or best.")] = "paper"
@@ -118,7 +118,7 @@ def find_objects(
     model: Path,
     images: list[str],
     folder: Path,
-    asked: Asked,
+    asked: SegmentOptions,
     *,
     what: str,
     top: int = 1,

@@ -14,7 +14,7 @@ from nets import small
 from PIL import Image
 
 import onnx_saliency as xs
-from onnx_saliency.cli.objects import Asked
+from onnx_saliency.cli.objects import SegmentOptions
 from onnx_saliency.embedded import default_model, default_pictures
 from onnx_saliency.evaluation.datasets import read_coco
 from onnx_saliency.vision import SEGMENT_RECIPES, SegmentRecipe
@@ -169,7 +169,9 @@ def test_csv(net, picture, out, command):
 
 
 def test_every_constant_of_the_recipe_is_an_option(net, picture, out, command):
-    assert {field.name for field in fields(SegmentRecipe)} - {"name"} <= {field.name for field in fields(Asked)}
+    assert {field.name for field in fields(SegmentRecipe)} - {"name"} <= {
+        field.name for field in fields(SegmentOptions)
+    }
     constants = {
         "method": "guided",
         "blur": 0.02,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelOptions:
     """How the model is read and run."""
 
     labels: options.Labels = None
@@ -58,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class AskedOfDataset(Asked):
+class DatasetOptions(ModelOptions):
     """The same, and which part of a data set is taken."""
 
     split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.", show_default=False)] = None

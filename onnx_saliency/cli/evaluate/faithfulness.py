@@ -10,10 +10,10 @@ import typer
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, tell_reading
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset, facts_of
+from onnx_saliency.cli.evaluate.asked import DatasetOptions, facts_of
 
 
-@options.taking(AskedOfDataset)
+@options.taking(DatasetOptions)
 def faithfulness(
     model: options.ModelFile,
     dataset: Annotated[
@@ -32,7 +32,7 @@ def faithfulness(
     output_folder: options.OutputFolder = Path("faithfulness"),
     shown: Shown = 4,
     *,
-    asked: AskedOfDataset,
+    asked: DatasetOptions,
 ) -> None:
     """Measure whether maps name the pixels that the score depends on: insertion, deletion and more.
 

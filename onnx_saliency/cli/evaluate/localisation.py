@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import counting_bar, out, print_json, print_table, tell_reading
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset, facts_of
+from onnx_saliency.cli.evaluate.asked import DatasetOptions, facts_of
 
 
-@options.taking(AskedOfDataset)
+@options.taking(DatasetOptions)
 def localisation(
     model: options.ModelFile,
     dataset: Annotated[
@@ -28,7 +28,7 @@ def localisation(
     output_folder: options.OutputFolder = Path("localisation"),
     cases: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best pictures to show.")] = 6,
     *,
-    asked: AskedOfDataset,
+    asked: DatasetOptions,
 ) -> None:
     """Measure boxes and masks of the recipes, beside simple baselines: a table, every picture's numbers, a page.
 

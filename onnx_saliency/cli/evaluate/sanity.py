@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, note, out, print_json, print_table, tell_reading
-from onnx_saliency.cli.evaluate.asked import Asked, facts_of
+from onnx_saliency.cli.evaluate.asked import ModelOptions, facts_of
 
 
-@options.taking(Asked)
+@options.taking(ModelOptions)
 def sanity(
     model: options.ModelFile,
     images: options.Images,
@@ -39,7 +39,7 @@ def sanity(
         ),
     ] = 0.5,
     *,
-    asked: Asked,
+    asked: ModelOptions,
 ) -> None:
     """Randomise the network's layers, the pixels and the class, and see whether the maps change (Adebayo et al. 2018).
 
