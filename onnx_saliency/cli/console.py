@@ -22,7 +22,7 @@ FAILED = 2  # usage, or the model
 INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 _GAP = 2  # letters between columns
-_LEAST = 8  # letters of a column that is broken
+_LEAST = 8  # letters of a column that is broken, or its longest word where that is shorter
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -74,14 +74,17 @@ def print_table(
 
 def _unbroken(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str]) -> set[str]:
     """Those of the columns in `whole` that fit beside the others: Rich would cut off what does not."""
-    widths = {column: max(map(cell_len, (column, *cells))) for column, *cells in zip(columns, *rows, strict=True)}
-    room = out.width - sum(min(_LEAST, width) + _GAP for width in widths.values())
+    room, more = out.width, {}
+    for column, *cells in zip(columns, *rows, strict=True):
+        texts = (column, *cells)
+        least = min(_LEAST, max(cell_len(word) for text in texts for word in (text.split() or [""])))
+        more[column] = max(map(cell_len, texts)) - least
+        room -= least + _GAP
     found: set[str] = set()
     for column in whole:
-        more = max(widths[column] - _LEAST, 0)
-        if more <= room:
+        if more[column] <= room:
             found.add(column)
-            room -= more
+            room -= more[column]
     return found
 
 
