@@ -27,7 +27,7 @@ from onnx_saliency.exporter.cache import user_cache
 from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE, Precision
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
@@ -98,7 +98,7 @@ class Explainer:
         input: name of the image input, where several could be it.
         output: name of the class output, where several could be it.
         preprocess: a `Preprocess` or the name of a preset; None takes what the model stores, else
-            the preset "inception" (`preprocess_source` says which).
+            the preset "inception" (`preprocess_source` says which); a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
         threads: threads within an operator.
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
@@ -138,7 +138,7 @@ class Explainer:
         providers: Sequence[str] | None = None,
         input: str | None = None,
         output: str | None = None,
-        preprocess: Preprocess | str | None = None,
+        preprocess: PreprocessChoice = None,
         labels: Sequence[str] | str | os.PathLike[str] | None = None,
         threads: int | None = None,
         score: Score = "logit",
@@ -316,14 +316,16 @@ class Explainer:
         chosen.check_channels(self._dims[self.layout.index("C")])
         return np.stack([array for array, _ in prepared]), pictures, tuple(place for _, place in prepared)
 
-    def check_target(self, target: Targets) -> None:
-        """Raise now what `explain` would raise for this target.
+    def check_target(self, target: Targets, against: Targets = None) -> None:
+        """Raise now what `explain` would raise for this target, and for a class whose score is subtracted.
 
         Raises:
             TargetError: a class that the model does not have.
             LabelError: a name that no class has.
         """
         self._targets.read(target, 1)
+        if against is not None:
+            self._targets.read_one_each(against, 1)
 
     def _fitting(self, shape: tuple[int, ...]) -> int:
         """How many images of this shape are run at once; measured on the first shape, and told from it for others."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import warnings
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from onnx_saliency.cli import (
     class_model,
@@ -21,10 +24,24 @@ from onnx_saliency.cli import (
     segment,
     top_activations,
 )
-from onnx_saliency.cli.console import FAILED, fail, note
+from onnx_saliency.cli.console import FAILED, INTERRUPTED, PARTIAL, fail, note
 from onnx_saliency.errors import SaliencyError
 
+
+class _Verbs(TyperGroup):
+    """The verbs, of which an interrupted one says so: Typer would leave without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="See where an image classifier's answer comes from, on the ONNX file itself.",
     no_args_is_help=True,
     add_completion=False,
@@ -67,10 +84,19 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_: note(f"warning: {message}")
     try:
-        app(prog_name="onnx-saliency")  # also when started as a module
+        try:
+            app(prog_name="onnx-saliency")  # also when started as a module
+        finally:
+            sys.stdout.flush()  # what is left to the interpreter's end can no longer be told of
     except SaliencyError as error:
         fail(str(error))
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        fail("interrupted")
-        sys.exit(130)
+    except OSError as error:
+        if error.filename is not None:  # of a file that was opened by its name, and no stream
+            raise
+        sys.stdout = io.StringIO()  # else the interpreter's end tries once more, and complains once more
+        if error.errno == errno.EPIPE:  # the reader has seen enough, as `head` does
+            sys.exit(PARTIAL)
+        with suppress(OSError):  # the error stream may lead to the same full disk
+            fail(f"the results cannot be printed: {error.strerror or error}. Free space, or print elsewhere.")
+        sys.exit(FAILED)

@@ -22,65 +22,82 @@ if TYPE_CHECKING:
 def class_model(
     model: options.ModelFile,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="C", help="A class, number or name; as often as wanted.")
+        list[str] | None,
+        typer.Option("--class", metavar="C", help="The class to show, a number or name; as often as wanted."),
     ] = None,
-    all_classes: Annotated[bool, typer.Option("--all", help="All classes of the model.")] = False,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "class-models"
-    ),
-    recipe: Annotated[str, typer.Option(help="paper (section 2) or modern.")] = "paper",
-    steps: Annotated[int | None, typer.Option(help="How many steps.")] = None,
+    all_classes: Annotated[bool, typer.Option("--all", help="Make an image of every class.")] = False,
+    output_folder: options.OutputFolder = Path("class-models"),
+    recipe: Annotated[str, typer.Option(help="Which settings to start from: paper (section 2) or modern.")] = "paper",
+    steps: Annotated[int | None, typer.Option(help="Number of steps.")] = None,
     rate: Annotated[float | None, typer.Option(help="Length of a step.")] = None,
     cool: Annotated[float | None, typer.Option(help="Share of the steps over which the rate falls to 0.")] = None,
-    l2: Annotated[float | None, typer.Option("--lambda", help="Weight of the squared norm.")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Decay of the image at each step, times the rate: a penalty beside Adam.")
+    l2: Annotated[
+        float | None, typer.Option("--lambda", help="Weight of the penalty on the image's squared norm.")
     ] = None,
-    tv: Annotated[float | None, typer.Option(help="Weight of total variation.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Shrink the image at each step by this share, times the rate.")
+    ] = None,
+    tv: Annotated[float | None, typer.Option(help="Weight of the penalty on total variation, which smooths.")] = None,
     hinge: Annotated[
-        float | None, typer.Option(help="How much of what another class is ahead by is subtracted.")
+        float | None, typer.Option(help="Weight of the penalty on a runner-up's lead over the class.")
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Lead, as a share of its own score, at which the hinge lets a class go.")
+        float | None,
+        typer.Option(help="Lead over the runner-up, as a share of the class's score, at which the hinge switches off."),
     ] = None,
     leak: Annotated[
-        float | None, typer.Option(help="Share of the gradient that passes rectifiers that are off.")
+        float | None, typer.Option(help="Share of the gradient that is let through rectifiers that are off.")
     ] = None,
     residual: Annotated[
         float | None, typer.Option(help="Share of the gradient that goes into branches of residual sums.")
     ] = None,
-    jitter: Annotated[float | None, typer.Option(help="Views moved by up to this fraction of the side.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Views enlarged or made smaller by up to this factor.")] = None,
-    rotate: Annotated[float | None, typer.Option(help="Views turned by up to this many degrees.")] = None,
-    mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Half of the views mirrored.")] = None,
+    jitter: Annotated[float | None, typer.Option(help="Move the views by up to this fraction of the side.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Enlarge or shrink the views by up to this factor.")] = None,
+    rotate: Annotated[float | None, typer.Option(help="Turn the views by up to this many degrees.")] = None,
+    mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Mirror half of the views.")] = None,
     colour: Annotated[
-        float | None, typer.Option(help="Views recoloured: gains of up to e to this, and shifts.")
+        float | None,
+        typer.Option(help="How strongly the views are recoloured: gains of up to e to the power of this, and shifts."),
     ] = None,
-    blur: Annotated[float | None, typer.Option(help="Gaussian blur of the views at the start, in pixels.")] = None,
-    blur_end: Annotated[float | None, typer.Option(help="The same at the end. Default: none.")] = None,
-    grain: Annotated[float | None, typer.Option(help="Standard deviation of noise on the views.")] = None,
+    blur: Annotated[float | None, typer.Option(help="Gaussian blur of the views at the first step, in pixels.")] = None,
+    blur_end: Annotated[
+        float | None, typer.Option(help="Gaussian blur of the views at the last step, in pixels. Default: 0.")
+    ] = None,
+    grain: Annotated[float | None, typer.Option(help="Standard deviation of the noise added to the views.")] = None,
     decay: Annotated[
-        float | None, typer.Option(help="Waves have amplitudes of 1 / frequency to this power; modern only.")
+        float | None,
+        typer.Option(help="Damp high frequencies of the image by 1 / frequency to this power; modern only."),
     ] = None,
-    noise: Annotated[float | None, typer.Option(help="Standard deviation of the start.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Standard deviation of the noise that the image starts from.")
+    ] = None,
     diversity: Annotated[
-        float | None, typer.Option(help="How much images of one layer are kept apart, with --layer.")
+        float | None, typer.Option(help="With --layer: weight of the penalty on images that are alike.")
     ] = None,
-    score: Annotated[str | None, typer.Option(help="logit or probability. Default: the recipe's, the logit.")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="What to maximise: logit or probability. Default: the recipe's, the logit.")
+    ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="C", help="A class, number or name, whose score is subtracted.")
+        str | None,
+        typer.Option(metavar="C", help="Subtract this class's score, to show what favours the class over it."),
     ] = None,
     layer: options.Layer = None,
     neuron: Annotated[
-        list[int] | None, typer.Option(help="Channels of --layer, each at its strongest position.", show_default=False)
+        list[int] | None,
+        typer.Option(
+            help="Maximise this channel of --layer at its strongest position; as often as wanted.", show_default=False
+        ),
     ] = None,
     channel: Annotated[
-        list[int] | None, typer.Option(help="Channels of --layer, their mean.", show_default=False)
+        list[int] | None,
+        typer.Option(help="Maximise the mean of this channel of --layer; as often as wanted.", show_default=False),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images of the whole --layer, without --neuron or --channel.")] = 1,
+    count: Annotated[
+        int, typer.Option(min=1, help="How many images to make of the whole --layer, without --neuron or --channel.")
+    ] = 1,
     size: Annotated[int | None, typer.Option(help="Height and width, for networks that take any size.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all random numbers.")] = 0,
-    animate: Annotated[bool, typer.Option("--animate", help="Also write the way up as an animated picture.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    animate: Annotated[bool, typer.Option("--animate", help="Also write the ascent as an animated picture.")] = False,
     labels: options.Labels = None,
     preprocess: options.Preset = None,
     mean: options.Mean = None,
@@ -91,7 +108,7 @@ def class_model(
     output: options.Output = None,
     provider: options.Providers = None,
     threads: options.Threads = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="How many images are made at once.")] = 16,
     json: options.Json = False,
 ) -> None:
     """Find the image that the network scores highest for a class: gradient ascent on the image.
@@ -100,7 +117,7 @@ def class_model(
 
     Example: onnx-saliency class-model net.onnx --class 3 --class cat --recipe modern --labels names.txt
     """
-    from onnx_saliency.report.class_models import ClassModels
+    from onnx_saliency.report.class_models import ClassModels, notes
     from onnx_saliency.vision import class_model as make
 
     targets, of_layer = _targets(classes, layer, neuron, channel, count, all_classes=all_classes)
@@ -141,14 +158,7 @@ def class_model(
             frames=_FRAMES if animate else 0,
             size=size,
             batch_size=batch_size,
-            preprocess=lambda base: options.preprocessing(
-                base if preprocess is None else options.preset_like(preprocess, base),
-                resize=None,
-                mean=mean,
-                std=std,
-                channels=channels,
-                size=None,
-            ),
+            preprocess=options.preprocessing(preprocess, mean=mean, std=std, channels=channels),
             labels=labels,
             input=input,
             output=output,
@@ -158,7 +168,7 @@ def class_model(
             progress=show,
         )
     rows = results.write(found, model=str(model), of=of_layer)
-    for line in found.notes:
+    for line in notes(found):
         note(line)
     note(f"recipe {found.recipe.name}, {found.steps} steps, seed {seed}, on {found.provider}")
     if found.partial:

@@ -37,9 +37,10 @@ ProtocolName = Annotated[
     ),
 ]
 Steps = Annotated[
-    int | None, typer.Option(min=1, help="Of both curves, instead of the protocol's own.", show_default=False)
+    int | None,
+    typer.Option(min=1, help="Number of steps of both curves, instead of the protocol's own.", show_default=False),
 ]
-Shown = Annotated[int, typer.Option(min=0, help="Pictures on the page.")]
+Shown = Annotated[int, typer.Option(min=0, help="How many pictures to show on the page.")]
 
 
 def build_explainers(model: Path, methods: list[str] | None, settings: Mapping[str, Any]) -> dict[str, Explainer]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "demo"
-    ),
+    output_folder: options.OutputFolder = Path("demo"),
     no_cache: options.NoCache = False,
 ) -> None:
     """Explain the pictures that come with the package: map, object, box, class model, an explained model, one page."""

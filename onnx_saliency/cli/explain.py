@@ -9,21 +9,30 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import (
+    INTERRUPTED,
+    PARTIAL,
+    fail,
+    interruptible,
+    note,
+    out,
+    print_json,
+    print_table,
+    progress,
+    tell_reading,
+)
 
 
 def explain(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "saliency"
-    ),
+    output_folder: options.OutputFolder = Path("saliency"),
     target: Annotated[
         str | None, typer.Option(help="The class to explain, a number or name. Default: the predicted class.")
     ] = None,
     labels: options.Labels = None,
     against: Annotated[
-        str | None, typer.Option(help="A class whose score is subtracted: what speaks for the one and not for it.")
+        str | None, typer.Option(help="Subtract this class's score, to show what favours the explained class over it.")
     ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="Explain this many classes of each picture, the likeliest ones.")
@@ -57,16 +66,18 @@ def explain(
 ) -> None:
     """Show where the class of each picture comes from: overlay and map as PNG, numbers as JSON and NPZ, one page.
 
-    Exit code 1 if some pictures failed; the others are done.
+    Exit code 1 if some pictures failed; the others are done. Interrupted, it writes what is done; exit code 130.
 
     Example: onnx-saliency explain net.onnx dog.jpg --labels names.txt --preprocess imagenet
     """
     from onnx_saliency.errors import ImageError, SaliencyError
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
-    from onnx_saliency.report.results import Results, is_result
+    from onnx_saliency.report.results import Results, result_names
+    from onnx_saliency.report.run import failures
+    from onnx_saliency.report.table import counted
 
-    sources = options.sources(images, output_folder, is_result)
+    sources = options.sources(images, output_folder, lambda found: result_names(found, top or 1))
     chosen = options.method(
         method, layer, samples=samples, noise=noise, seed=seed, steps=steps, baseline=baseline, at_once=at_once
     )
@@ -78,7 +89,7 @@ def explain(
         method=chosen,
         score=score,
         several=top,
-        preprocess=preprocess,
+        preprocess=options.preprocessing(preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size),
         labels=labels,
         input=input,
         output=output,
@@ -90,15 +101,11 @@ def explain(
         cache=not no_cache,
         precision=precision,
     )
-    explainer.preprocess = options.preprocessing(
-        explainer.preprocess, resize=resize, mean=mean, std=std, channels=channels, size=size
-    )
     wanted = number if number is not None else options.number_or_name(target)
     other = options.number_or_name(against)
-    explainer.check_target(wanted)
-    explainer.check_target(other)
+    explainer.check_target(wanted, other)
     results = Results(output_folder)
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     if explainer.changed:
         note(f"{chosen.name}: {len(explainer.changed)} rectifiers follow it")
         for line in explainer.notes:
@@ -110,33 +117,39 @@ def explain(
         note(f"pictures a run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
 
     failed = []
-    for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
-        pictures = []
-        for source in sources[start : start + explainer.batch_size]:
-            try:
-                pictures.append(read_picture(source))
-            except ImageError as error:
-                failed.append((str(source), str(error)))
-        if pictures:
-            results.add(explainer, explainer.explain(pictures, wanted, against=other))
+    with interruptible() as interruption:
+        for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
+            pictures = []
+            for source in sources[start : start + explainer.batch_size]:
+                try:
+                    pictures.append(read_picture(source))
+                except ImageError as error:
+                    failed.append((str(source), str(error)))
+            if pictures:
+                results.add(explainer, explainer.explain(pictures, wanted, against=other))
     for _, why in failed:
         fail(why)
+    done = len(results.rows) // (top or 1) + len(failed)
+    partial = f"interrupted after {done} of {counted(len(sources), 'picture')}" if interruption.happened else ""
     if results.rows:
-        results.finish(model=str(model), explainer=explainer, failed=failed)
+        results.finish(model=str(model), explainer=explainer, failed=failed, partial=partial)
     if json:
-        print_json({"explained": results.rows, "failed": [{"image": name, "error": why} for name, why in failed]})
+        print_json({"explained": results.rows, "failed": failures(failed), "partial": bool(partial)})
     elif results.rows:
         print_table(*_table(results.rows), numbers=("probability", "score"))
         gaps = [abs(row["gap"]) for row in results.rows if row["gap"] is not None]
         if gaps:
             out.print(
-                f"\nOf the score's change the points alone miss {max(gaps):.1%} or less, which the values make up for "
-                "but where steps are few: take more if that is much."
+                f"\nBefore correction the sampled points miss at most {max(gaps):.1%} of the score's change. With few "
+                "steps the correction is not complete: raise --steps."
             )
         where, index = (escape(str(path)) for path in (output_folder, output_folder / "index.html"))
         out.print(
             f"\nOverlays, maps and numbers are in {where}, all of it on one page: [bold]{index}[/]", soft_wrap=True
         )
+    if partial:
+        fail(partial)
+        raise typer.Exit(INTERRUPTED)
     if failed:
         raise typer.Exit(PARTIAL)
 

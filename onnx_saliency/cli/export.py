@@ -22,7 +22,13 @@ def export(
     model: options.ModelFile,
     output_file: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="Where to write. Default: MODEL.saliency.onnx beside it."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            parser=options.named_path,
+            help="Where to write. Default: MODEL.saliency.onnx beside it.",
+        ),
     ] = None,
     method: options.Method = "gradient",
     samples: options.Samples = None,
@@ -34,28 +40,42 @@ def export(
     layer: options.Layer = None,
     neuron: options.Neuron = None,
     channel: options.Channel = None,
-    score: Annotated[str, typer.Option(help="'logit', before a final Softmax or Sigmoid, or 'probability'.")] = "logit",
+    score: Annotated[
+        str, typer.Option(help="Which score to explain: 'logit', before a final Softmax or Sigmoid, or 'probability'.")
+    ] = "logit",
     target: Annotated[
-        int | None, typer.Option(min=0, help="Bake this class in; default: an input `target`, -1 the predicted class.")
+        int | None,
+        typer.Option(
+            min=0, help="Always explain this class. Default: add an input `target`, of which -1 is the predicted class."
+        ),
     ] = None,
-    against: Annotated[int | None, typer.Option(min=0, help="A class whose score is subtracted.")] = None,
+    against: Annotated[
+        int | None, typer.Option(min=0, help="Subtract this class's score, to show what favours the class over it.")
+    ] = None,
     several: Annotated[
-        int | None, typer.Option(min=1, help="Classes of each image; `target` then takes as many, by default the best.")
+        int | None,
+        typer.Option(
+            min=1, help="Explain this many classes of each image; `target` then takes as many, by default the best."
+        ),
     ] = None,
     require_target: Annotated[bool, typer.Option(help="Make `target` an input without a default.")] = False,
     input: options.Input = None,
     output: options.Output = None,
     preprocess: options.Preset = None,
     of: Annotated[
-        list[str] | None, typer.Option(metavar="OUTPUT", help="Any graph, with --wrt: differentiate this output.")
+        list[str] | None, typer.Option(metavar="OUTPUT", help="With --wrt, of any graph: differentiate this output.")
     ] = None,
     wrt: Annotated[
-        list[str] | None, typer.Option(metavar="INPUT", help="Any graph, with --of: by this input; gives grad_INPUT.")
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT", help="With --of, of any graph: differentiate by this input; adds the output grad_INPUT."
+        ),
     ] = None,
     ascent: Annotated[
-        bool, typer.Option("--ascent", help="One step of class-model as a model of its own, to MODEL.ascent.onnx.")
+        bool,
+        typer.Option("--ascent", help="Write one step of class-model as a model of its own, to MODEL.ascent.onnx."),
     ] = False,
-    recipe: Annotated[str, typer.Option(help="With --ascent: paper or modern.")] = "paper",
+    recipe: Annotated[str, typer.Option(help="With --ascent: the recipe, paper or modern.")] = "paper",
     size: Annotated[
         int | None, typer.Option(min=1, help="With --ascent: height and width, for networks that take any size.")
     ] = None,
@@ -174,7 +194,7 @@ def _ascent(
         against=against,
         seed=seed,
         size=size,
-        preprocess=None if preprocess is None else lambda base: options.preset_like(preprocess, base),
+        preprocess=options.preprocessing(preprocess),
         input=input,
         output=output,
     )

@@ -21,7 +21,9 @@ def inspect(
     layers: Annotated[bool, typer.Option("--layers", help="List the layers that --layer can name.")] = False,
     providers: Annotated[
         list[str] | None,
-        typer.Option("--providers", help="Look up which nodes this provider has kernels for: cuda, cpu; repeatable."),
+        typer.Option(
+            "--providers", help="Look up which nodes this provider has kernels for: cuda, cpu; as often as wanted."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:

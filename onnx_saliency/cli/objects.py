@@ -11,45 +11,69 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import (
+    INTERRUPTED,
+    PARTIAL,
+    fail,
+    interruptible,
+    note,
+    out,
+    print_json,
+    print_table,
+    progress,
+    tell_reading,
+)
 
 if TYPE_CHECKING:
-    from onnx_saliency.images import Preprocess
+    from onnx_saliency.images.choice import Change
     from onnx_saliency.vision import SegmentRecipe
 
 
 @dataclass(frozen=True)
-class Asked:
+class SegmentOptions:
     """Options; those of the recipe are called as its fields are, and None keeps its own."""
 
-    recipe: Annotated[str, typer.Option(help="paper (section 3.2) or best.")] = "paper"
-    method: Annotated[str | None, typer.Option(help="Of the map, as explain takes it.")] = None
+    recipe: Annotated[str, typer.Option(help="Which settings to start from: paper (section 3.2) or best.")] = "paper"
+    method: Annotated[
+        str | None, typer.Option(help="The method that makes the map, as explain takes it. Default: the recipe's.")
+    ] = None
     views: Annotated[
         list[str] | None,
         typer.Option(
-            "--view", help="What the network sees: crop, as preprocessing makes it, or whole, squashed; or both."
+            "--view",
+            help="What the network sees of the picture: crop (as preprocessing makes it) or whole (squashed); "
+            "give both for both.",
         ),
     ] = None
     mirror: Annotated[
-        bool | None, typer.Option("--mirror/--no-mirror", help="The map is the mean of the picture's and its mirror's.")
+        bool | None,
+        typer.Option("--mirror/--no-mirror", help="Average the maps of the picture and of its mirror image."),
     ] = None
     blur: Annotated[
-        float | None, typer.Option(help="Gaussian over the map, as a fraction of the picture's longer side.")
+        float | None, typer.Option(help="Blur the map by a Gaussian of this fraction of the picture's longer side.")
     ] = None
     foreground: Annotated[
-        float | None, typer.Option(help="Quantile of the map above which pixels are seeds of the object.")
+        float | None, typer.Option(help="Pixels above this quantile of the map are seeds of the object.")
     ] = None
     background: Annotated[
-        float | None, typer.Option(help="Quantile, or share of the mean, below which they are of the background.")
+        float | None,
+        typer.Option(
+            help="Pixels below this quantile of the map, or this share of its mean, are seeds of the background."
+        ),
     ] = None
-    background_by: Annotated[str | None, typer.Option(help="What background is a share of: quantile or mean.")] = None
-    components: Annotated[int | None, typer.Option(help="Gaussians of each colour model.")] = None
-    colours: Annotated[str | None, typer.Option(help="Colour space: rgb or lab.")] = None
-    smoothness: Annotated[float | None, typer.Option(help="Weight of the contrast between neighbours.")] = None
-    neighbours: Annotated[int | None, typer.Option(help="4 or 8.")] = None
-    refits: Annotated[int | None, typer.Option(help="How often colours are fitted again to the mask.")] = None
-    size: Annotated[int | None, typer.Option(help="Longer side, in pixels, at which the cut is made.")] = None
-    seed: Annotated[int | None, typer.Option(help="Of the colour models.")] = None
+    background_by: Annotated[str | None, typer.Option(help="What --background is given in: quantile or mean.")] = None
+    components: Annotated[int | None, typer.Option(help="Number of Gaussians in each colour model.")] = None
+    colours: Annotated[str | None, typer.Option(help="Colour space of the colour models: rgb or lab.")] = None
+    smoothness: Annotated[
+        float | None,
+        typer.Option(help="How strongly the cut keeps to edges: the weight of contrast between neighbouring pixels."),
+    ] = None
+    neighbours: Annotated[int | None, typer.Option(help="How many neighbours a pixel has in the cut: 4 or 8.")] = None
+    refits: Annotated[int | None, typer.Option(help="How often the colour models are fitted again to the mask.")] = None
+    size: Annotated[
+        int | None, typer.Option(help="Make the cut at this size: the picture's longer side in pixels.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Random seed of the colour models.")] = None
     labels: options.Labels = None
     preprocess: options.Preset = None
     resize: options.Resize = None
@@ -77,10 +101,16 @@ class Asked:
             given["views"] = tuple(given["views"])
         return find_segment_recipe(self.recipe, **given)
 
-    def preprocessing(self, base: Preprocess) -> Preprocess:
-        """The model's preprocessing, with what was given put in."""
+    @property
+    def preprocessing(self) -> Change | None:
+        """What puts into the model's preprocessing what was given."""
         return options.preprocessing(
-            base, resize=self.resize, mean=self.mean, std=self.std, channels=self.channels, size=self.input_size
+            self.preprocess,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            channels=self.channels,
+            size=self.input_size,
         )
 
 
@@ -88,7 +118,7 @@ def find_objects(
     model: Path,
     images: list[str],
     folder: Path,
-    asked: Asked,
+    asked: SegmentOptions,
     *,
     what: str,
     top: int = 1,
@@ -100,15 +130,16 @@ def find_objects(
     """
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import read_picture
-    from onnx_saliency.report.segmentations import Segmentations, is_segmentation
+    from onnx_saliency.report.segmentations import Segmentations, result_names
+    from onnx_saliency.report.table import counted
     from onnx_saliency.vision import Segmenter
 
-    sources = options.sources(images, folder, is_segmentation)
+    sources = options.sources(images, folder, lambda found: result_names(found, top))
     segmenter = Segmenter(
         model,
         asked.chosen_recipe(),
         top=top,
-        preprocess=asked.preprocess,
+        preprocess=asked.preprocessing,
         labels=asked.labels,
         input=asked.input,
         output=asked.output,
@@ -118,23 +149,27 @@ def find_objects(
         cache=not asked.no_cache,
     )
     explainer = segmenter.explainer
-    explainer.preprocess = asked.preprocessing(explainer.preprocess)
     if target is not None:
         explainer.check_target([target])
     results = Segmentations(folder, segmenter, str(model))
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     for line in explainer.notes:
         note(line)
     note(f"recipe {segmenter.recipe.name}, method {explainer.method.name}, running on {explainer.provider}")
-    for source in progress(sources, what):
-        try:
-            picture = read_picture(source)
-        except ImageError as error:
-            results.failed.append((str(source), str(error)))
-        else:
-            results.add(segmenter.segment(picture, target))
+    with interruptible() as interruption:
+        for source in progress(sources, what):
+            try:
+                picture = read_picture(source)
+            except ImageError as error:
+                results.failed.append((str(source), str(error)))
+            else:
+                results.add(segmenter.segment(picture, target))
     for _, why in results.failed:
         fail(why)
+    if interruption.happened:
+        results.partial = (
+            f"interrupted after {len(results.rows) + len(results.failed)} of {counted(len(sources), 'picture')}"
+        )
     if results.rows:
         results.finish()
     if asked.json:
@@ -142,6 +177,9 @@ def find_objects(
     elif results.rows:
         _print(results.rows)
         out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
+    if results.partial:
+        fail(results.partial)
+        raise typer.Exit(INTERRUPTED)
     if results.failed:
         raise typer.Exit(PARTIAL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -18,31 +18,75 @@ if TYPE_CHECKING:
     from onnx_saliency.exporter import Method as Method_
     from onnx_saliency.exporter import Score
     from onnx_saliency.images import Preprocess
+    from onnx_saliency.images.choice import Change
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The classifier, an ONNX file.", show_default=False)]
+
+def named_path(text: str) -> Path:
+    """A path as it is typed; an empty one, as of a variable that is not set, would be the folder one is in.
+
+    Raises:
+        BadParameter: it is empty.
+    """
+    return Path(named_source(text))
+
+
+def named_source(text: str) -> str:
+    """The same of a file, folder or glob; raises as `named_path` does."""
+    if not text:
+        raise typer.BadParameter("an empty path was given.")
+    return text
+
+
+ModelFile = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", parser=named_path, help="The classifier, an ONNX file.", show_default=False),
+]
+OutputFolder = Annotated[
+    Path, typer.Option("-o", "--out", metavar="FOLDER", parser=named_path, help="Where the results go.")
+]
 Method = Annotated[
     str,
     typer.Option(
-        help="gradient, deconvnet, guided, input_x_gradient, smoothgrad, vargrad, integrated_gradients, gradcam, "
-        "layercam, layercam_fused or ten_crop."
+        help="How the map is made: gradient, deconvnet, guided, input_x_gradient, smoothgrad, vargrad, "
+        "integrated_gradients, gradcam, layercam, layercam_fused or ten_crop."
     ),
 ]
-Samples = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: noisy copies. Default: 25.")]
+Samples = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: number of noisy copies. Default: 25.")]
 Noise = Annotated[
-    float | None, typer.Option(help="smoothgrad, vargrad: standard deviation, of the image's range. Default: 0.15.")
+    float | None,
+    typer.Option(
+        help="smoothgrad, vargrad: standard deviation of the noise, as a share of the image's range. Default: 0.15."
+    ),
 ]
-Seed = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: of the noise. Default: 0.")]
-Steps = Annotated[int | None, typer.Option(help="integrated_gradients: points on the way. Default: 64.")]
+Seed = Annotated[int | None, typer.Option(help="smoothgrad, vargrad: random seed of the noise. Default: 0.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="integrated_gradients: number of points between the baseline and the picture. Default: 64."),
+]
 Baseline = Annotated[
     float | None,
-    typer.Option(help="integrated_gradients: where the way begins, in the network's range. Default: 0."),
+    typer.Option(
+        help="integrated_gradients: the value of all pixels of the baseline, in the network's range. Default: 0."
+    ),
 ]
 AtOnce = Annotated[
-    int | None, typer.Option(help="Copies of an image in one turn of smoothgrad, vargrad, integrated_gradients.")
+    int | None,
+    typer.Option(help="smoothgrad, vargrad, integrated_gradients: how many copies of an image are run at once."),
 ]
-Labels = Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        parser=named_path,
+        help="Class names: a text file, one name per line, or JSON.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Pictures: files, folders, globs.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", parser=named_source, help="Pictures: files, folders, globs.", show_default=False
+    ),
 ]
 Layer = Annotated[
     str | None,
@@ -65,29 +109,37 @@ Channel = Annotated[
 ]
 Input = Annotated[str | None, typer.Option("--input", help="Name of the image input, where several could be it.")]
 Output = Annotated[str | None, typer.Option("--output", help="Name of the class output, where several could be it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Rewrite the model, even if that was done before, and keep nothing on disk.")
+    bool, typer.Option("--no-cache", help="Do not keep the rewritten model on disk, nor take it from there.")
 ]
 Precision = Annotated[
     Literal["single", "double"],
-    typer.Option(help="single, or double: exact but for the rounding of the result, at a multiple of the cost."),
+    typer.Option(
+        help="Numbers to compute with: single, or double, which is exact but for the rounding of the result and "
+        "takes several times as long."
+    ),
 ]
 Providers = Annotated[
     list[str] | None,
-    typer.Option("--provider", help="Execution provider, best first: cuda, cpu. Default: CUDA where it works."),
+    typer.Option(
+        "--provider", help="Where to run, best first: cuda, cpu or ONNX Runtime's names. Default: CUDA where it works."
+    ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads. Default: as ONNX Runtime chooses.")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Pictures a run, at most. Without it 16, on a CPU two a thread, from 4 on."),
+    typer.Option(
+        min=1, help="At most this many pictures at once. Default: 16; on a CPU 2 per thread, between 4 and 16."
+    ),
 ]
 MemoryLimit = Annotated[
     str | None,
     typer.Option(
         metavar="BYTES",
-        help="What this process may hold, such as 2GiB; on CUDA, what it may take of the device. Pictures a run follow "
-        "from it.",
+        help="How much memory this process may hold, such as 2GiB; on CUDA, how much of the device's. Fewer "
+        "pictures are run "
+        "at once where it is small.",
         show_default=False,
     ),
 ]
@@ -97,7 +149,7 @@ Feeds = Annotated[
     typer.Option(
         "--feed",
         metavar="NAME=VALUE",
-        help="Value of another input: a number, numbers by commas, or a .npy file.",
+        help="Value of another input: a number, numbers separated by commas, or a .npy file.",
     ),
 ]
 
@@ -109,12 +161,21 @@ Preset = Annotated[
         "Default: what the model states, else inception.",
     ),
 ]
-Resize = Annotated[str | None, typer.Option(help="Short side before the centre crop, or 'none' to squash.")]
-Mean = Annotated[
-    str | None, typer.Option(help="Subtracted from pixels 0..255: one number, or one a channel, by commas.")
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help="Resize the picture's short side to this many pixels before the centre crop, or 'none' to squash "
+        "the whole picture."
+    ),
 ]
-Std = Annotated[str | None, typer.Option(help="Divided by afterwards: one number, or one a channel, by commas.")]
-Channels = Annotated[str | None, typer.Option(help="RGB, BGR or L.")]
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Subtract this from pixels 0..255: one number, or one per channel, separated by commas."),
+]
+Std = Annotated[
+    str | None, typer.Option(help="Divide by this afterwards: one number, or one per channel, separated by commas.")
+]
+Channels = Annotated[str | None, typer.Option(help="Order of the colour channels: RGB, BGR or L (grey).")]
 Size = Annotated[int | None, typer.Option(min=1, help="Height and width, for networks that take any size.")]
 
 
@@ -184,18 +245,23 @@ def score(method: Method_, layer: str | None, neuron: str | None, channel: int |
     return NeuronScore(layer, tuple(position) or None), first
 
 
-def sources(images: list[str], folder: Path, is_result: Callable[[Path, Path], bool]) -> list[Path]:
+def sources(images: list[str], folder: Path, names: Callable[[list[Path]], Iterable[str]]) -> list[Path]:
     """The pictures that were named, but for what an earlier run left in `folder` and nobody named.
+
+    names: what the files in `folder` will be called that are made of pictures.
 
     Raises:
         ImageError: something named gives no picture, or all are results.
+        OutputError: a result would take a picture's place.
     """
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import find_pictures
+    from onnx_saliency.report.files import check_overwrite, is_result
 
     found = [path for path in find_pictures(images) if str(path) in images or not is_result(path, folder)]
     if not found:
         raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
+    check_overwrite(found, folder, names(found))
     return found
 
 
@@ -217,19 +283,20 @@ def preset_like(name: str, base: Preprocess) -> Preprocess:
 
 
 def preprocessing(
-    base: Preprocess,
+    preset: str | None,
     *,
-    resize: str | None,
-    mean: str | None,
-    std: str | None,
-    channels: str | None,
-    size: int | None,
-) -> Preprocess:
-    """Return `base` with what was given on the command line put in.
+    resize: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    channels: str | None = None,
+    size: int | None = None,
+) -> Change | None:
+    """What puts into a preprocessing what was given on the command line; None where nothing was.
+
+    It raises ImageError for values that do not fit together.
 
     Raises:
         SaliencyError: a value that is no number.
-        ImageError: values that do not fit together.
     """
     from dataclasses import replace
 
@@ -244,7 +311,14 @@ def preprocessing(
         changes["channels"] = channels.upper()
     if size is not None:
         changes["size"] = (size, size)
-    return replace(base, **changes)  # type: ignore[arg-type]  # Preprocess checks each value
+    if preset is None and not changes:
+        return None
+
+    def change(base: Preprocess) -> Preprocess:
+        start = base if preset is None else preset_like(preset, base)
+        return replace(start, **changes)  # type: ignore[arg-type]  # Preprocess checks each value
+
+    return change
 
 
 def feeds(given: list[str] | None) -> dict[str, Any]:

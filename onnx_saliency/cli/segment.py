@@ -8,22 +8,20 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.objects import Asked, find_objects
+from onnx_saliency.cli.objects import SegmentOptions, find_objects
 
 
-@options.taking(Asked)
+@options.taking(SegmentOptions)
 def segment(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "segmentation"
-    ),
+    output_folder: options.OutputFolder = Path("segmentation"),
     target: Annotated[
         str | None,
         typer.Option("--class", metavar="C", help="The class, number or name. Default: the predicted class."),
     ] = None,
     *,
-    asked: Asked,
+    asked: SegmentOptions,
 ) -> None:
     """Cut out the object of each picture's class: masks, boxes as JSON, CSV and COCO, one page.
 

@@ -9,24 +9,25 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress
+from onnx_saliency.cli.console import PARTIAL, fail, note, out, print_json, print_table, progress, tell_reading
 
 
 def top_activations(
     model: options.ModelFile,
     images: options.Images,
     layer: Annotated[str, typer.Option(help="The layer by its name (inspect --layers).", show_default=False)],
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "activations"
-    ),
+    output_folder: options.OutputFolder = Path("activations"),
     of: Annotated[
         str | None,
         typer.Option(
-            "--channels", metavar="0,3,12", help="The channels, by commas. Default: the --first.", show_default=False
+            "--channels",
+            metavar="0,3,12",
+            help="The channels, separated by commas. Default: as many as --first says.",
+            show_default=False,
         ),
     ] = None,
-    first: Annotated[int, typer.Option(help="How many of the first channels.")] = 16,
-    count: Annotated[int, typer.Option(help="Pictures a channel.")] = 9,
+    first: Annotated[int, typer.Option(help="How many channels to show, from the first on, without --channels.")] = 16,
+    count: Annotated[int, typer.Option(help="How many pictures to show per channel.")] = 9,
     method: Annotated[
         str, typer.Option(help="What carries an activation back: deconvnet, guided or gradient.")
     ] = "deconvnet",
@@ -34,7 +35,9 @@ def top_activations(
     resize: options.Resize = None,
     mean: options.Mean = None,
     std: options.Std = None,
-    colours: Annotated[str | None, typer.Option("--colours", help="RGB, BGR or L.")] = None,
+    colours: Annotated[
+        str | None, typer.Option("--colours", help="Order of the colour channels: RGB, BGR or L (grey).")
+    ] = None,
     size: options.Size = None,
     input: options.Input = None,
     feed: options.Feeds = None,
@@ -53,9 +56,9 @@ def top_activations(
     Example: onnx-saliency top-activations net.onnx pictures --layer relu4_out --channels 0,3,12
     """
     from onnx_saliency.activations import ActivationSearch
-    from onnx_saliency.report.activations import ActivationPages, is_sheet
+    from onnx_saliency.report.activations import ActivationPages, result_names
 
-    sources = options.sources(images, output_folder, is_sheet)
+    sources = options.sources(images, output_folder, result_names)
     search = ActivationSearch(
         model,
         layer=layer,
@@ -63,7 +66,7 @@ def top_activations(
         first=first,
         count=count,
         method=method,
-        preprocess=preprocess,
+        preprocess=options.preprocessing(preprocess, resize=resize, mean=mean, std=std, channels=colours, size=size),
         input=input,
         output=output,
         providers=provider,
@@ -73,11 +76,8 @@ def top_activations(
         cache=not no_cache,
     )
     explainer = search.explainer
-    explainer.preprocess = options.preprocessing(
-        explainer.preprocess, resize=resize, mean=mean, std=std, channels=colours, size=size
-    )
     pages = ActivationPages(output_folder, search, str(model))
-    note(f"preprocessing ({explainer.preprocess_source}): {explainer.preprocess}")
+    tell_reading(explainer)
     if explainer.changed:
         for line in explainer.notes:
             note(line)

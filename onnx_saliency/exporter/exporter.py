@@ -93,7 +93,7 @@ def export(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 3; those of the methods are in their classes.
     """
     if path is not None:
-        check_writable(Path(path))
+        check_writable(Path(path), model)
     options = Options(find_method(method), score, target, against, several, profile=profile, precision=precision)
     explained = explain_model(model, options, input=input, output=output, preprocess=preprocess)
     warn_of_method(options.method, explained.changed, explained.notes)

@@ -72,7 +72,7 @@ def vjp(
     Source: Griewank & Walther 2008, Evaluating Derivatives, chapter 3.
     """
     if path is not None:
-        check_writable(Path(path))
+        check_writable(Path(path), model)
     original = load(model)
     result = normalise(original.clone(), expand=is_expanded)
     of, wrt = _find(result.graph, outputs, inputs)

@@ -108,7 +108,10 @@ def _find_image(graph: ir.Graph, name: str | None) -> ir.Value:
             f"No image input: none of {_list(inputs)} has four axes with 1, 3 or 4 channels second (NCHW) or last "
             "(NHWC). Only models that take a picture can be explained."
         )
-    raise AmbiguousModelError(f"Several inputs could be the image: {_list(images)}. Choose one with input=NAME.")
+    raise AmbiguousModelError(
+        f"Several inputs could be the image: {_list(images)}. Choose one with "
+        "input=NAME, on the command line --input NAME."
+    )
 
 
 def _is_image(value: ir.Value) -> bool:
@@ -169,7 +172,8 @@ def _find_score(graph: ir.Graph, name: str | None) -> tuple[ir.Value, ir.Value, 
     found = [(value, *_step_back(value)) for value in candidates]
     if len({_skip_views(score).name for _, score, _ in found}) > 1:
         raise AmbiguousModelError(
-            f"Several outputs could be the class scores: {_list(candidates)}. Choose one with output=NAME."
+            f"Several outputs could be the class scores: {_list(candidates)}. Choose one with "
+            "output=NAME, on the command line --output NAME."
         )
     return found[0]
 

@@ -93,7 +93,7 @@ class Labels:
 def read_labels(path: str | Path) -> list[str]:
     """Class names from a UTF-8 file, in the order of the classes.
 
-    Text: one name a line; of lines such as "n01440764 tench, Tinca tinca" the first name is kept.
+    Text: one name per line; of lines such as "n01440764 tench, Tinca tinca" the first name is kept.
     JSON: a list, or an object from index to name, also inside "id2label"; an entry may be ["n01440764", "tench"].
 
     Raises:
@@ -107,7 +107,7 @@ def read_labels(path: str | Path) -> list[str]:
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
     if not text:
-        raise LabelError(f"{path}: is empty, want one class name a line")
+        raise LabelError(f"{path}: is empty, want one class name per line")
     is_json = path.suffix.lower() == ".json" or (text[0], text[-1]) in (("{", "}"), ("[", "]"))
     return _from_json(text, path) if is_json else _from_lines(text, path)
 

@@ -123,6 +123,9 @@ def find_pictures(sources: str | Path | Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}  # an ordered set
     problems = [] if listed else ["no pictures were named"]
     for source in listed:
+        if source == "":
+            problems.append("an empty path was given")
+            continue
         path = Path(source)
         if path.is_file():
             found[path] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from onnx_saliency.activations import COUNT, Activation, ActivationSearch, Chann
 from onnx_saliency.report.colour import signed
 from onnx_saliency.report.files import check_folder, make_folder, write_image, write_json, write_text
 from onnx_saliency.report.page import Figure, Gallery, Section, page
-from onnx_saliency.report.results import as_failures, as_text
+from onnx_saliency.report.run import as_text, failures, reading_text, run_notes
 from onnx_saliency.report.sheet import PAPER, Tile, contact_sheet, fitted
+from onnx_saliency.report.table import counted
 
 _ON_PAGE = 32  # channels; a page of more is slow to open
 _ACROSS = 2  # channels in a row of a contact sheet
@@ -66,7 +67,7 @@ class ActivationPages:
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "pictures": self._search.seen,
             **self.as_dict(),
         }
@@ -74,8 +75,7 @@ class ActivationPages:
 
     def as_dict(self) -> dict[str, Any]:
         """The channels and what failed, for JSON."""
-        failed = as_failures(self._search.failed)
-        return {"channels": self.rows, "failed": failed}
+        return {"channels": self.rows, "failed": failures(self._search.failed)}
 
     def _write_page(self) -> None:
         make_folder(self._folder)
@@ -87,7 +87,7 @@ class ActivationPages:
             "the strongest first. On the left what in them did, carried back to the pixels by "
             f"{explainer.method.name} ({explainer.method.source}): grey is 0, each at its own contrast. On the right "
             f"the same part of the picture. {' '.join(explainer.notes)}\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"{reading_text(explainer)}"
         )
         title = f"What {self._search.layer} answers to"
         sections = [_section(top, self._search) for top in self._tops]
@@ -106,9 +106,9 @@ def activation_sheet(tops: Sequence[ChannelTop], count: int = COUNT, *, across: 
     return contact_sheet(rows, tile_size=2 * _GRID + _BETWEEN)
 
 
-def is_sheet(path: Path, folder: Path) -> bool:
-    """Whether `path` is a contact sheet that an earlier run left in `folder`: a search of the folder above finds it."""
-    return _SHEETS.fullmatch(path.name) is not None and path.parent.resolve() == folder.resolve()
+def result_names(sources: Iterable[Path]) -> list[str]:
+    """Names of the pictures that `ActivationPages` may make, those first of which one is a source's."""
+    return [*(path.name for path in sources if _SHEETS.fullmatch(path.name)), "sheet.png"]
 
 
 def _row(top: ChannelTop) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _section(top: ChannelTop, search: ActivationSearch) -> Section:
     few = (
         ""
         if len(shown) == min(search.count, search.seen)
-        else f" Active in {len(shown)} of the {search.seen} pictures."
+        else f" Active in {len(shown)} of the {counted(search.seen, 'picture')}."
     )
     lead = f"{_range(top)}, strongest in {as_text(Path(shown[0].image).name)}.{few}" if shown else few
     return Section(f"Channel {top.channel}", galleries if shown else [], lead=lead.strip())

@@ -21,6 +21,7 @@ from onnx_saliency.report.files import (
     write_text,
 )
 from onnx_saliency.report.page import Figure, Section, page
+from onnx_saliency.report.run import label_notes
 from onnx_saliency.report.sheet import Tile, contact_sheet
 from onnx_saliency.vision import ClassModel
 
@@ -83,7 +84,7 @@ class ClassModels:
             "steps": found.steps,
             "partial": found.partial,
             "provider": found.provider,
-            "notes": list(found.notes),
+            "notes": notes(found),
             "class_models": rows,
         }
         write_json(self.folder / "class_models.json", summary)
@@ -95,9 +96,14 @@ class ClassModels:
         )
         if found.partial:
             intro += f"\n\nInterrupted: {found.steps} of {found.recipe.steps} steps were taken, so this is partial."
-        intro += "".join(f"\n\n{line}" for line in found.notes)
+        intro += "".join(f"\n\n{line}" for line in notes(found))
         sections = [_section(found, k, row) for k, row in enumerate(rows[:_ON_PAGE])]
         write_text(self.folder / "index.html", page(f"Class models of {name}", intro, sections))
+
+
+def notes(found: ClassModel) -> list[str]:
+    """What should be known of single images, and of the class names."""
+    return [*found.notes, *label_notes(found.labels)]
 
 
 def _row(found: ClassModel, k: int, of: Score | None) -> dict[str, Any]:

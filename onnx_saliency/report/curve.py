@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from onnx_saliency.report.sheet import PAPER
 
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
 _INK, _FAINT, _RULE = (28, 30, 36), (112, 116, 126), (222, 222, 218)
 _LINES = (
     (203, 75, 22),
@@ -20,8 +23,12 @@ _LINES = (
     (20, 150, 150),
     (190, 70, 110),
     (120, 95, 70),
-    (120, 124, 134),
+    (90, 90, 210),
+    (140, 165, 40),
+    (235, 120, 165),
 )
+_BASELINES = ((60, 63, 70), (120, 124, 134), (175, 178, 186))  # dashed, and no colour
+_DASH, _BREAK = 7, 4  # pixels along a line
 _SHARP = 3  # drawn larger, then made smaller: smooth lines
 _LINE_HEIGHT = 18  # pixels, of the legend
 
@@ -32,6 +39,7 @@ def curve(
     *,
     at: npt.NDArray[np.floating] | None = None,
     names: Sequence[str] = (),
+    baselines: int = 0,
     size: tuple[int, int] = (480, 260),
 ) -> npt.NDArray[np.uint8]:
     """Draw series in one frame, uint8 (H, W, 3).
@@ -40,10 +48,11 @@ def curve(
     it.
 
     Args:
-        series: each (T,), drawn in the order given, in colours that come again after nine.
+        series: each (T,), drawn in the order given, in colours that come again after eleven.
         title: above the frame.
         at: (T,), where the values are, ascending; None counts them from 1.
         names: of the series, listed to the right of the frame.
+        baselines: how many of the series, the last ones, are what the others are held against: dashed, in grey.
         size: width and height of the picture in pixels.
     """
     width, height = size
@@ -72,15 +81,41 @@ def curve(
         across = left + (right - left) * (places[: len(seen)][known] - start) / span
         up = bottom + (top - bottom) * (seen[known] - low) / (high - low)
         points = [(float(x), float(y)) for x, y in zip(across, up, strict=True)]
-        colour = _LINES[number % len(_LINES)]
+        dashed, colour = _look(number, len(series) - baselines)
         if len(points) > 1:
-            draw.line(points, colour, 2 * _SHARP, joint="curve")
+            _stroke(draw, points, colour, dashed=dashed)
         elif points:
             (x, y), r = points[0], 2 * _SHARP
             draw.ellipse([x - r, y - r, x + r, y + r], colour)
     for number, name in enumerate(names):
-        x, y = right + 10 * _SHARP, top + (number + 0.5) * _LINE_HEIGHT * _SHARP
-        draw.line([(x, y), (x + 14 * _SHARP, y)], _LINES[number % len(_LINES)], 2 * _SHARP)
+        x, y = right + 10.0 * _SHARP, top + (number + 0.5) * _LINE_HEIGHT * _SHARP
+        dashed, colour = _look(number, len(series) - baselines)
+        _stroke(draw, [(x, y), (x + 14.0 * _SHARP, y)], colour, dashed=dashed)
         draw.text((x + 20 * _SHARP, y), name, _INK, font, anchor="lm")
     small = canvas.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)
+
+
+def _stroke(draw: ImageDraw.ImageDraw, points: Sequence[Point], colour: Colour, *, dashed: bool) -> None:
+    for part in _dashes(points) if dashed else [points]:
+        draw.line(part, colour, 2 * _SHARP, joint="curve")
+
+
+def _look(number: int, coloured: int) -> tuple[bool, Colour]:
+    """Whether a series is dashed, and its colour; the first `coloured` are not."""
+    if number < coloured:
+        return False, _LINES[number % len(_LINES)]
+    return True, _BASELINES[(number - coloured) % len(_BASELINES)]
+
+
+def _dashes(points: Sequence[Point]) -> list[list[Point]]:
+    """The parts of a line that are drawn, each `_DASH` long, the breaks between them `_BREAK`."""
+    line = np.asarray(points, np.float64)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    dash, period = _DASH * _SHARP, (_DASH + _BREAK) * _SHARP
+    parts = []
+    for start in np.arange(0.0, max(along[-1], 1e-9), period):
+        end = min(start + dash, along[-1])
+        at = np.concatenate([[start], along[(along > start) & (along < end)], [end]])
+        parts.append([(float(np.interp(t, along, line[:, 0])), float(np.interp(t, along, line[:, 1]))) for t in at])
+    return parts

@@ -21,8 +21,8 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Figure, Section, page
-from onnx_saliency.report.results import as_failures, as_text
-from onnx_saliency.report.table import csv_text
+from onnx_saliency.report.run import as_text, failures
+from onnx_saliency.report.table import counted, csv_text
 
 RANDOM, CENTRE, _ = BASELINES
 COLUMNS = {
@@ -34,6 +34,8 @@ COLUMNS = {
     "sensitivity_n": "sens-n↑",
 }
 """Metrics as tables call them, with the way that is better."""
+CURVES: dict[Mode, str] = {mode: f"{mode}.png" for mode in MODES}
+"""The file of each mode's curves."""
 ALIKE = "all alike"
 UNTOLD = "too few pictures"
 LEGEND = f"* better than {RANDOM}, ** than {CENTRE} too: the 95 % interval of the paired difference leaves out 0"
@@ -135,7 +137,7 @@ class FaithfulnessPages:
             OutputError: a file cannot be written.
         """
         make_folder(self._folder)
-        failed = as_failures([*self._failed, *result.failed])
+        failed = failures([*self._failed, *result.failed])
         measured = {**self._facts, "pictures": len(result), "failed": failed, **as_json(result)}
         write_json(self._folder / "results.json", measured)
         columns = per_picture(result)
@@ -144,7 +146,7 @@ class FaithfulnessPages:
             write_bytes(self._folder / "pictures.parquet", _parquet(columns))
         drawn = {mode: draw_curves(result, mode) for mode in MODES}
         for mode, pixels in drawn.items():
-            write_image(self._folder / f"{mode}.png", pixels)
+            write_image(self._folder / CURVES[mode], pixels)
         best = ["best method", *best_methods(measured)]
         table = [["", *COLUMNS.values()], *([row["name"], *cells(row)] for row in measured["contenders"]), best]
         curves = [Figure(pixels, f"{mode}: mean score over the share of pixels") for mode, pixels in drawn.items()]
@@ -153,7 +155,9 @@ class FaithfulnessPages:
             Section("How it was measured", [], facts=list(result.protocol.describe().items())),
             *(_maps(explainers, image, target) for image, target in shown),
         ]
-        intro = f"{len(result)} pictures, {self._facts['model']}."
+        intro = "\n\n".join(
+            [f"{counted(len(result), 'picture')}, {self._facts['model']}.", *self._facts.get("notes", ())]
+        )
         write_text(self._folder / "index.html", page(self._title, intro, sections))
         return measured
 
@@ -178,7 +182,8 @@ def draw_curves(result: Faithfulness, mode: Mode) -> npt.NDArray[np.uint8]:
     """The mean curve of each contender over the share of pixels, uint8 (H, W, 3)."""
     lines = [each.mean_curve(mode) for each in result.contenders]
     share = np.linspace(0, 1, len(lines[0]))
-    return curve(lines, mode, at=share, names=[each.name for each in result.contenders], size=(760, 340))
+    names, baselines = [each.name for each in result.contenders], sum(each.baseline for each in result.contenders)
+    return curve(lines, mode, at=share, names=names, baselines=baselines, size=(760, 340))
 
 
 def _maps(explainers: Mapping[str, Explainer], image: Any, target: int) -> Section:

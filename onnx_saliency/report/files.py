@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
 
 from onnx_saliency.errors import OutputError
+from onnx_saliency.paths import destination
 
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"optimize": True}),
@@ -22,6 +24,8 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 92, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 92}),
 }
+
+_MADE_BY = "onnx_saliency"  # in every picture that is written, so that no later run takes it for one of the user's
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -50,7 +54,7 @@ def write_json(path: str | Path, data: object) -> None:
 def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) -> None:
     """Write a PIL image or uint8 pixels (H, W, 3) in the format of the suffix: .png, .jpg, .jpeg or .webp.
 
-    Grey stays grey, everything else becomes RGB.
+    Grey stays grey, everything else becomes RGB. `is_result` knows it again.
 
     Raises OutputError as `write_bytes` does, and for another suffix.
     """
@@ -58,21 +62,24 @@ def write_image(path: str | Path, image: Image.Image | npt.NDArray[np.uint8]) ->
     if path.suffix.lower() not in _FORMATS:
         raise OutputError(f"{path}: pictures are written as {', '.join(_FORMATS)}; the name ends in {path.suffix!r}")
     kind, options = _FORMATS[path.suffix.lower()]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = _MADE_BY
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with _replacing(path) as file:
-        picture.convert("L" if picture.mode == "L" else "RGB").save(file, format=kind, **options)
+        picture.convert("L" if picture.mode == "L" else "RGB").save(file, format=kind, exif=exif, **options)
 
 
 def write_animation(path: str | Path, frames: Sequence[npt.NDArray[np.uint8]], *, seconds: float = 4.0) -> None:
     """Write frames (H, W, 3) as a GIF that runs for `seconds`, rests on the last one and begins again.
 
-    Raises OutputError as `write_bytes` does.
+    `is_result` knows it again. Raises OutputError as `write_bytes` does.
     """
     first, *others = [Image.fromarray(frame) for frame in frames]
     each = max(20, round(1000 * seconds / len(frames)))
     durations = [each] * len(others) + [1500]
     with _replacing(Path(path)) as file:
-        first.save(file, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
+        timing: dict[str, Any] = {"append_images": others, "duration": durations, "loop": 0}
+        first.save(file, format="GIF", save_all=True, comment=_MADE_BY.encode(), **timing)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -101,6 +108,48 @@ def make_folder(folder: Path) -> None:
         raise _refusal(folder, error.strerror or str(error)) from error
 
 
+def is_result(path: Path, folder: Path) -> bool:
+    """Whether `path` is a picture that an earlier run left in `folder`, by what is written in it, not by its name."""
+    if path.parent.resolve() != folder.resolve():
+        return False
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of its size: it is not decoded
+            written = (image.info.get("exif"), image.info.get("comment"))
+    except Exception:  # whatever Pillow makes of a damaged picture; who reads it says why
+        return False
+    return any(isinstance(each, bytes) and _MADE_BY.encode() in each for each in written)
+
+
+def check_overwrite(sources: Iterable[Path], folder: Path, names: Iterable[str]) -> None:
+    """Refuse before the work what would write one of `names` in `folder` in place of a picture that is read.
+
+    Raises:
+        OutputError: says which picture.
+    """
+    pictures = {_file(path): path for path in sources}
+    for name in names:
+        file = _file(folder / name)
+        if file is not None and file in pictures:
+            raise OutputError(
+                f"{pictures[file]}: a result called {name} would take this picture's place. Choose another folder for "
+                "the results, or leave the picture out."
+            )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells one file from another, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def unused_stem(name: str, taken: set[str]) -> str:
+    """The stem of a picture's results: `unused` of its file's."""
+    return unused(Path(name).stem or "picture", taken)
+
+
 def unused(stem: str, taken: set[str]) -> str:
     """A name that is not taken yet, and now is: cat, cat-2, cat-3. Upper and lower case are the same to some disks."""
     name, number = stem, 1
@@ -117,20 +166,21 @@ def _refusal(folder: Path, why: str) -> OutputError:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside `path` that replaces it when the block succeeds, and is gone when it does not."""
+    """A new file beside `path` that replaces it, or what it links to, when the block succeeds; else it is gone."""
+    end = destination(path)
     # In the same folder, since a rename is only atomic within one file system. Created by open() and not tempfile,
     # which would leave the result readable by its owner only.
-    part = path.parent / f".{path.name[:80]}.{secrets.token_hex(4)}.part"
+    part = end.parent / f".{end.name[:80]}.{secrets.token_hex(4)}.part"
     try:
         file = part.open("xb")
         try:
             with file:
                 yield file
-            part.replace(path)
+            part.replace(end)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {_reason(path, error)}") from error
+        raise OutputError(f"{path}: cannot be written: {_reason(end, error)}") from error
 
 
 def _reason(path: Path, error: OSError) -> str:
@@ -138,6 +188,4 @@ def _reason(path: Path, error: OSError) -> str:
         return f"there is no folder {path.parent}; create it first"
     if not path.parent.is_dir():
         return f"{path.parent} is not a folder"
-    if path.is_dir():
-        return "a folder of that name is in the way"
     return error.strerror or str(error)

@@ -13,8 +13,8 @@ from onnx_saliency.evaluation.localisation.measure import Contender, Localisatio
 from onnx_saliency.report.detections import segment_tiles
 from onnx_saliency.report.files import make_folder, write_json, write_text
 from onnx_saliency.report.page import Figure, Section, page
-from onnx_saliency.report.results import as_text
-from onnx_saliency.report.table import csv_text, shown_interval
+from onnx_saliency.report.run import as_text
+from onnx_saliency.report.table import counted, csv_text, shown_interval
 from onnx_saliency.vision import Segmentation
 
 _TILE = 400  # pixels of a figure on the page
@@ -126,9 +126,10 @@ class LocalisationPages:
             for index, found in cases
         ]
         intro = (
-            f"{len(contender.pictures)} pictures of {self._facts['dataset']}, {self._facts['model']}, recipe "
-            f"{self._best}: with the class known, {contender.known.mean():.1%} of the boxes are right (IoU 0.5 or "
-            f"more); mean box IoU {contender.boxes.mean():.3f}."
+            f"{counted(len(contender.pictures), 'picture')} of {self._facts['dataset']}, {self._facts['model']}, "
+            f"recipe {self._best}: with the class known, {contender.known.mean():.1%} of the boxes are right (IoU 0.5 "
+            f"or more); mean box IoU {contender.boxes.mean():.3f}."
         )
-        said = [intro, *filter(None, [self.measured["note"]]), "The worst first, then the best."]
+        told = [self.measured["note"], *self._facts.get("notes", ())]
+        said = [intro, *filter(None, told), "The worst first, then the best."]
         write_text(self._folder / "index.html", page("Localisation", "\n\n".join(said), sections))

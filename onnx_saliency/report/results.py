@@ -10,9 +10,18 @@ import numpy as np
 
 from onnx_saliency.explain import Explainer, Explanation
 from onnx_saliency.report.colour import heat
-from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import (
+    check_folder,
+    make_folder,
+    unused_stem,
+    write_image,
+    write_json,
+    write_npz,
+    write_text,
+)
 from onnx_saliency.report.overlay import framed, normalise, overlay
 from onnx_saliency.report.page import Bar, Figure, Section, page
+from onnx_saliency.report.run import as_text, failures, partial_text, reading_text, run_notes
 from onnx_saliency.report.sheet import Tile
 
 _TOP = 5
@@ -51,13 +60,13 @@ class Results:
         """
         make_folder(self.folder)
         for i, picture in enumerate(explanation.pictures):
-            stem = unused(Path(picture.name).stem or "picture", self._stems)
+            stem = unused_stem(picture.name, self._stems)
             place, saliency = explanation.placements[i], explanation.saliency[i]
             shown = place.restore(normalise(saliency))
             blended, coloured = framed(overlay(picture.pixels, shown), place), heat(shown)
-            paths = {name: self.folder / f"{stem}.{name}" for name in ("overlay.png", "map.png", "npz")}
-            write_image(paths["overlay.png"], blended)
-            write_image(paths["map.png"], coloured)
+            paths = {what: self.folder / name for what, name in _files(stem).items()}
+            write_image(paths["overlay"], blended)
+            write_image(paths["map"], coloured)
             arrays = {
                 "saliency": explanation.maps[i],
                 "input_saliency": saliency,
@@ -66,18 +75,17 @@ class Results:
             }
             if explanation.gradient is not None:
                 arrays[explainer.method.result] = explanation.gradient[i]
-            write_npz(paths["npz"], arrays)
+            write_npz(paths["arrays"], arrays)
             row = _row(explainer, explanation, i)
-            files = {"overlay": "overlay.png", "map": "map.png", "arrays": "npz"}
-            row |= {key: as_text(str(paths[name])) for key, name in files.items()}
+            row |= {what: as_text(str(path)) for what, path in paths.items()}
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
                 figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
                 figures += more[i] if more is not None else []
                 self.sections.append(_section(explainer, explanation, i, figures, row))
 
-    def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]]) -> None:
-        """Write `explain.json` and `index.html`."""
+    def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]], partial: str = "") -> None:
+        """Write `explain.json` and `index.html`; `partial` says why there are no more pictures than these."""
         summary = {
             "model": as_text(model),
             "method": explainer.method.name,
@@ -86,22 +94,24 @@ class Results:
             "changed_nodes": len(explainer.changed),
             "smooth_nodes": len(explainer.smooth),
             "layer": explainer.layer,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "explained": self.rows,
-            "failed": as_failures(failed),
+            "failed": failures(failed),
+            "partial": bool(partial),
         }
         write_json(self.folder / "explain.json", summary)
         name = as_text(Path(model).name)
         intro = (
             f"Where the answers of {name} come from. {_meaning(explainer)} "
             "A thin line frames what the network saw, where that is not the whole picture.\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"{reading_text(explainer)}"
         )
         if len(self.rows) > len(self.sections):
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
+        intro += partial_text(partial)
         write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
 
 
@@ -134,19 +144,19 @@ def _meaning(explainer: Explainer) -> str:
     return f"{what}{', ' if method.name == 'gradient' else ''}{method.source}). {notes}".strip()
 
 
-def is_result(path: Path, folder: Path) -> bool:
-    """Whether `path` is a picture that an earlier run left in `folder`: a search of the folder above finds it."""
-    return path.name.endswith((".overlay.png", ".map.png")) and path.parent.resolve() == folder.resolve()
+def result_names(sources: Iterable[Path], several: int = 1) -> list[str]:
+    """Names of the files that `Results` makes of pictures, and perhaps of more: some may turn out unreadable.
+
+    several: how many classes of each are explained.
+    """
+    taken: set[str] = set()
+    stems = [unused_stem(str(path), taken) for path in sources for _ in range(several)]
+    return [name for stem in stems for name in _files(stem).values()]
 
 
-def as_text(name: str) -> str:
-    """A file name is bytes, which need not be text: what is none is written as its escape."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def as_failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    """(name, reason) of pictures that could not be used, for JSON."""
-    return [{"image": as_text(name), "error": as_text(why)} for name, why in failed]
+def _files(stem: str) -> dict[str, str]:
+    """Names of a picture's files by what they hold."""
+    return {"overlay": f"{stem}.overlay.png", "map": f"{stem}.map.png", "arrays": f"{stem}.npz"}
 
 
 def _row(explainer: Explainer, explanation: Explanation, i: int) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import make_folder, write_image, write_json, write_text
 from onnx_saliency.report.overlay import normalise
 from onnx_saliency.report.page import Figure, Gallery, Section, page
-from onnx_saliency.report.results import as_text
+from onnx_saliency.report.run import as_text
 from onnx_saliency.report.sheet import Tile, contact_sheet
-from onnx_saliency.report.table import csv_text, shown_interval
+from onnx_saliency.report.table import counted, csv_text, shown_interval
 
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("all layers", "upper third", "− {first}", "one stage", "pixels shuffled", "another class", "verdict")
-_SHEET = "maps.png"
+SHEET = "maps.png"
 _TILE = 120  # pixels of a map on the sheet
 _WIDE = (640, 300)
 _UNITS = {"spearman": "rank correlation", "ssim": "SSIM", "hog": "HOG correlation"}
@@ -158,11 +158,6 @@ def _title(measure: str) -> str:
     return f"{_UNITS[name]}{' with sign' if sign else ''}"
 
 
-def is_sheet(path: Path, folder: Path) -> bool:
-    """Whether `path` is the sheet of maps that an earlier run left in `folder`."""
-    return path.name == _SHEET and path.parent.resolve() == folder.resolve()
-
-
 class SanityPages:
     """The folder of results.
 
@@ -192,7 +187,7 @@ class SanityPages:
         make_folder(self._folder)
         write_json(self._folder / "results.json", self.as_dict())
         write_text(self._folder / "pictures.csv", per_picture(self._result))
-        write_image(self._folder / _SHEET, map_sheet(self._result, self._picture))
+        write_image(self._folder / SHEET, map_sheet(self._result, self._picture))
         sections = [
             Section("All methods", [Figure(similarity_curves(self._result), "cascading, maps without sign")]),
             *(
@@ -205,12 +200,13 @@ class SanityPages:
     def _intro(self) -> str:
         result = self._result
         return (
-            f"{len(result.pictures)} pictures, {self._facts['model']}: do the maps follow the network when its "
-            f"{result.layers[-1]} layers are randomised from the score down ({result.draw}, seed {result.seed})? A "
+            f"{counted(len(result.pictures), 'picture')}, {self._facts['model']}: do the maps follow the network when "
+            f"its {result.layers[-1]} layers are randomised from the score down ({result.draw}, seed {result.seed})? A "
             "method passes where the rank correlation with its map of the trained network lies below "
             f"{result.threshold:g}, interval and all: with all layers random, with the upper third "
             f"({result.layers[result.upper - 1]}), and with the picture's pixels shuffled.\n\n"
             "After Adebayo et al. 2018, Sanity Checks for Saliency Maps."
+            + "".join(f"\n\n{line}" for line in self._facts.get("notes", ()))
         )
 
     def _section(self, row: dict[str, Any], checked: Checked) -> Section:

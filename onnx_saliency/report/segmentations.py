@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from onnx_saliency.report.detections import (
     segment_sheet,
     segment_tiles,
 )
-from onnx_saliency.report.files import check_folder, make_folder, unused, write_image, write_json, write_text
+from onnx_saliency.report.files import check_folder, make_folder, unused_stem, write_image, write_json, write_text
 from onnx_saliency.report.page import Bar, Figure, Gallery, Section, page, section_html
-from onnx_saliency.report.results import as_failures, as_text
+from onnx_saliency.report.run import as_text, failures, partial_text, reading_text, run_notes
 from onnx_saliency.report.table import csv_text
 from onnx_saliency.vision import Segmentation, Segmenter
 
-MASK, DRAWN = ".mask.png", ".drawn.jpg"
 _ON_PAGE = 200  # pictures; a page of more is slow to open, the files are there all the same
 _WIDE, _NARROW = 800, 400  # pixels of a figure on the page, and of one in a gallery
 _CSV = ("image", "target", "label", "score", "xmin", "ymin", "xmax", "ymax", "area", "share", "mask", "notes")
@@ -44,6 +43,7 @@ class Segmentations:
     def __init__(self, folder: Path, segmenter: Segmenter, model: str) -> None:
         self.rows: list[dict[str, Any]] = []
         self.failed: list[tuple[str, str]] = []
+        self.partial = ""  # why there are no more pictures than these
         self._folder, self._segmenter, self._model = folder, segmenter, model
         self._coco = CocoText()
         self._sections: list[str] = []
@@ -54,26 +54,25 @@ class Segmentations:
         """Write masks and drawing of one picture's objects, best first. Raises OutputError."""
         make_folder(self._folder)
         picture = found[0].picture
-        stem = unused(Path(picture.name).stem or "picture", self._stems)
+        stem = unused_stem(picture.name, self._stems)
         height, width = picture.pixels.shape[:2]
         row: dict[str, Any] = {
             "image": as_text(picture.name),
             "width": width,
             "height": height,
             "notes": list(picture.notes),
-            "drawn": as_text(f"{stem}{DRAWN}"),
+            "drawn": as_text(_drawn(stem)),
             "detections": [],
         }
         number = self._coco.add_image(row["image"], width, height)
         several = self._segmenter.top > 1
-        for rank, each in enumerate(found, start=1):
-            mask = f"{stem}.{rank}{MASK}" if several else f"{stem}{MASK}"
+        for each, mask in zip(found, _masks(stem, self._segmenter.top), strict=True):
             write_image(self._folder / mask, Image.fromarray(each.mask.view(np.uint8) * np.uint8(255)))
             row["detections"].append(_row(each, as_text(mask)))
             if each.mask.any():  # COCO has no empty boxes
                 self._coco.add_annotation(number, each.target, each.label, each.box, each.score, each.mask)
         drawn = detections_sheet(found) if several else segment_sheet(found[0])
-        write_image(self._folder / f"{stem}{DRAWN}", drawn)
+        write_image(self._folder / _drawn(stem), drawn)
         self.rows.append(row)
         if len(self._sections) < _ON_PAGE:
             self._sections.append(section_html(_section(found, row, several=several)))
@@ -89,13 +88,13 @@ class Segmentations:
         intro = (
             f"{what} in each picture, by the maps of {name}, which was never shown a mask or a box: the map's "
             "brightest pixels are seeds of the object, its darkest of the background, and a minimum cut by colour "
-            f"decides the others (Simonyan et al. 2013, section 3.2).\n\n{self._said()}\n\n"
-            f"Preprocessing ({explainer.preprocess_source}): {explainer.preprocess}."
+            f"decides the others (Simonyan et al. 2013, section 3.2).\n\n{self._said()}\n\n{reading_text(explainer)}"
         )
         if len(self.rows) > len(self._sections):
             intro += (
                 f"\n\nThe first {len(self._sections)} of {len(self.rows)} pictures; all files lie beside this page."
             )
+        intro += partial_text(self.partial)
         write_text(self._folder / "index.html", page(f"What {name} finds", intro, self._sections))
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,12 +105,13 @@ class Segmentations:
             "recipe": self._recipe(),
             "top": self._segmenter.top,
             "layer": explainer.layer,
-            "notes": list(explainer.notes),
+            "notes": run_notes(explainer),
             "preprocess": explainer.preprocess.to_json(),
             "preprocess_source": explainer.preprocess_source,
             "provider": explainer.provider,
             "pictures": self.rows,
-            "failed": as_failures(self.failed),
+            "failed": failures(self.failed),
+            "partial": bool(self.partial),
         }
 
     def _recipe(self) -> dict[str, Any]:
@@ -136,9 +136,20 @@ class Segmentations:
         return csv_text(lines)
 
 
-def is_segmentation(path: Path, folder: Path) -> bool:
-    """Whether `path` is a picture that an earlier run left in `folder`: a search of the folder above finds it."""
-    return path.name.endswith((MASK, DRAWN)) and path.parent.resolve() == folder.resolve()
+def result_names(sources: Iterable[Path], top: int) -> list[str]:
+    """Names of the files that `Segmentations` makes of pictures, and perhaps of more: some may turn out unreadable."""
+    taken: set[str] = set()
+    stems = [unused_stem(str(path), taken) for path in sources]
+    return [name for stem in stems for name in (_drawn(stem), *_masks(stem, top))]
+
+
+def _drawn(stem: str) -> str:
+    return f"{stem}.drawn.jpg"
+
+
+def _masks(stem: str, top: int) -> list[str]:
+    """Of a picture's objects, best first."""
+    return [f"{stem}.{rank}.mask.png" for rank in range(1, top + 1)] if top > 1 else [f"{stem}.mask.png"]
 
 
 def _row(found: Segmentation, mask: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables as text: rows as CSV, and an interval as a cell shows it."""
+"""Tables as text: rows as CSV, an interval as a cell shows it, and numbers of things in sentences."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def shown_interval(interval: Mapping[str, float | None], *, digits: int = 3, sig
         f"{interval[key]:{sign}.{digits}f}" for key in ("mean", "low", "high") if interval[key] is not None
     )
     return f"{mean} [{', '.join(bounds)}]" if bounds else mean
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: 1 picture, 2 pictures."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

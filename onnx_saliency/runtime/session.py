@@ -29,6 +29,7 @@ from onnx_saliency.runtime.cuda import CudaOptions
 
 _SHORT_NAMES = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 _DEFAULT = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_MOST_THREADS = 1024  # the runtime starts them all at once, and with very many does not come back
 _PROTOBUF_LIMIT = 2**31 - 2**20
 
 
@@ -46,8 +47,8 @@ class Session:
 
     Raises:
         RuntimeMissingError: no ONNX Runtime is installed.
-        ProviderError: a provider that the installed runtime does not have, threads below 1, or a CUDA graph where the
-            model does not run on CUDA.
+        ProviderError: a provider that the installed runtime does not have, a number of threads below 1 or above 1024,
+            or a CUDA graph where the model does not run on CUDA.
         ModelError: the runtime refuses the model.
 
     Warns:
@@ -69,9 +70,10 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
-            if not is_integer(threads, 1):
+            if not is_integer(threads, 1) or threads > _MOST_THREADS:
                 raise ProviderError(
-                    f"Threads are a whole number, 1 or more, not {threads!r}; None leaves it to the runtime."
+                    f"A session takes 1 to {_MOST_THREADS} threads, not {threads!r}; this machine has {os.cpu_count()} "
+                    "cores. None leaves it to the runtime."
                 )
             options.intra_op_num_threads = threads
         # Else threads that wait for more work keep the cores from what comes between runs: another session, NumPy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +24,10 @@ from onnx_saliency.exporter.metadata import write_metadata
 from onnx_saliency.exporter.objective import describe_score
 from onnx_saliency.graph import Classifier, ModelSource, load
 from onnx_saliency.images import Labels, Preprocess
-from onnx_saliency.images.choice import DEFAULT_SIZE, choose_labels, choose_preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.targets import TargetReader
 
 LabelChoice = Sequence[str] | str | os.PathLike[str] | None
-PreprocessChoice = Preprocess | str | Callable[[Preprocess], Preprocess] | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def export_step(
     Source: Simonyan, Vedaldi, Zisserman 2013, section 2.
     """
     if path is not None:
-        check_writable(Path(path))
+        check_writable(Path(path), model)
     recipe = find_recipe(recipe)
     prepared = prepare_step(
         load(model),
@@ -154,8 +153,7 @@ def prepare_step(
     """Find the classifier in a copy of `source` and build its step; arguments as of `class_model` and `build_step`."""
     classifier = read_classifier(source.clone(), input=input, output=output)
     stored = read_metadata(classifier.model.metadata_props)
-    chosen, _ = choose_preprocess(None if callable(preprocess) else preprocess, stored, classifier.size)
-    chosen = preprocess(chosen) if callable(preprocess) else chosen
+    chosen, _ = choose_preprocess(preprocess, stored, classifier.size)
     range_ = _range(chosen, classifier)
     sides = _size(classifier, size, chosen)
     objective = score or recipe.score

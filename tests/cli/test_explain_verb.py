@@ -83,7 +83,27 @@ def test_labels_and_preprocessing(net, picture, out, command, tmp_path):
     assert ran.code == 0
     assert (ran.json["explained"][0]["target"], ran.json["explained"][0]["label"]) == (2, "cat")
     recipe = xs.Preprocess(size=8, resize=None, mean=(1, 2, 3), std=4, channels="BGR")
-    assert json.loads((out / "explain.json").read_text("utf-8"))["preprocess"] == recipe.to_json()
+    written = json.loads((out / "explain.json").read_text("utf-8"))
+    assert (written["preprocess"], written["preprocess_source"]) == (recipe.to_json(), "given")
+
+
+GIVEN = {
+    "explain": (["explain"], []),
+    "segment": (["segment"], []),
+    "localize": (["localize"], ["--top", "2"]),
+    "top-activations": (["top-activations"], ["--layer", "s"]),
+    "compare": (["compare"], ["--method", "gradient", "--shown", "0"]),
+    "sanity": (["evaluate", "sanity"], ["--method", "gradient", "--stages", "1", "--no-independent"]),
+}
+
+
+@pytest.mark.parametrize("verb", GIVEN)
+def test_preprocessing_that_is_given_in_part_is_given(net, picture, out, command, verb):
+    words, options = GIVEN[verb]
+    path = picture()
+    assert "preprocessing (assumed)" in command(*words, net, path, "-o", out, *options).err
+    for given in (["--mean", "7"], ["--preprocess", "inception"]):
+        assert "preprocessing (given)" in command(*words, net, path, "-o", out, *options, *given).err
 
 
 def test_a_folder_with_a_damaged_picture(net, picture, out, command):
@@ -181,6 +201,34 @@ def test_options_that_make_no_sense(net, picture, out, command, options, why):
     assert ran.code == 2
     assert why in ran.error
     assert not out.exists()
+
+
+def test_several_classes_against_one(net, picture, out, command):
+    ran = command("explain", net, picture(), "-o", out, "--top", 2, "--against", 1, "--json")
+    assert ran.code == 0
+    assert len(ran.json["explained"]) == 2
+    ran = command("explain", net, picture(), "-o", out, "--top", 2, "--against", 7)
+    assert ran.error == "No class 7: the model has 5 classes, 0 to 4."
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", 99], "No class 99: the model has 5 classes, 0 to 4."),
+        (["--layer", "s", "--channel", 99], "No channel 99: the layer has 4 channels, 0 to 3."),
+    ],
+)
+def test_a_number_beyond_speaks_no_python(net, picture, out, command, options, said):
+    ran = command("explain", net, picture(), "-o", out, *options)
+    assert (ran.code, ran.error) == (2, said)
+
+
+def test_several_inputs_name_the_option(picture, out, command, tmp_path):
+    inputs = "float[N,3,8,8] image, float[N,3,8,8] other"
+    onnx.save(graph(CONV + HEAD + " k = Add(image, other)", inputs=inputs, **ALL), tmp_path / "two.onnx")
+    ran = command("explain", tmp_path / "two.onnx", picture(), "-o", out)
+    assert ran.code == 2
+    assert "Choose one with input=NAME, on the command line --input NAME." in ran.error
 
 
 def test_a_label_that_no_class_has(net, picture, out, command, tmp_path):
@@ -366,6 +414,29 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command, inside):
     assert "no pictures but the results of an earlier run" in ran.error
 
 
+def test_a_picture_named_like_a_result_is_a_picture(net, picture, command):
+    """What was never written by a run is the user's, whatever it is called."""
+    picture("p/cat.map.png")
+    folder = picture("p/cat.png", seed=1).parent
+    out = folder.parent / "out"
+    assert len(command("explain", net, folder, "-o", out, "--json").json["explained"]) == 2
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for arguments in ([folder], [folder / "cat.png", folder / "cat.map.png"]):
+        ran = command("explain", net, *arguments, "-o", folder)
+        assert ran.code == 2
+        assert "cat.map.png: a result called cat.map.png would take this picture's place" in ran.error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert command("explain", net, folder / "cat.map.png", "-o", folder).code == 0  # cat.map.map.png
+
+
+def test_several_classes_take_several_names(net, picture, command):
+    """The second class of cat.png is written as cat-2."""
+    folder = picture("p/cat.png").parent
+    picture("p/cat-2.overlay.png")
+    assert command("explain", net, folder, "-o", folder, "--top", 2).code == 2
+    assert command("explain", net, folder, "-o", folder).code == 0
+
+
 # --- demo, help, usage --------------------------------------------------------------------------
 
 
@@ -421,6 +492,31 @@ def test_usage(command, arguments, tmp_path, monkeypatch):
     assert "Usage: onnx-saliency" in ran.err
     assert "Traceback" not in ran.err
     assert listed(tmp_path) == []
+
+
+EMPTY = [
+    ["explain", "net.onnx", "", "-o", "out"],
+    ["explain", "", "a.png", "-o", "out"],
+    ["explain", "net.onnx", "a.png", "-o", ""],
+    ["explain", "net.onnx", "a.png", "--labels", ""],
+    ["segment", "net.onnx", "a.png", "-o", ""],
+    ["export", "net.onnx", "-o", ""],
+    ["inspect", ""],
+    ["evaluate", "faithfulness", "net.onnx", ""],
+    ["evaluate", "localisation", "net.onnx", "data", "--list", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+def test_an_empty_path_is_not_the_folder_one_is_in(net, picture, command, tmp_path, monkeypatch, arguments):
+    """As a variable of the shell that was never set."""
+    picture("a.png")
+    monkeypatch.chdir(tmp_path)
+    before = listed(tmp_path)
+    ran = command(*arguments)
+    assert ran.code == 2
+    assert "an empty path was given" in ran.err
+    assert listed(tmp_path) == before
 
 
 def test_version(command):

@@ -65,9 +65,23 @@ def test_compare_needs_no_labels_and_goes_on_without_what_it_cannot_read(net, pi
     assert ran.code == 1
     assert "broken.png" in ran.err
     assert ran.json["pictures"] == 2
+    ((name, why),) = [each.values() for each in ran.json["failed"]]
+    assert name.endswith("broken.png")
+    assert "not a picture" in why
     assert set(ran.json["best"]) == set(METRICS)
     assert ran.json["protocol"]["score"] == "probability of the predicted class"
     assert (tmp_path / "out/index.html").read_text().count("<section>") == 2 + 2
+
+
+def test_compare_does_not_measure_its_own_curves(net, picture, command):
+    folder = picture("pictures/one.png").parent
+    few = ("--method", "gradient", "--shown", "0", "--json")
+    assert [command("compare", net, folder, "-o", folder, *few).json["pictures"] for _ in range(2)] == [1, 1]
+    mine = picture("pictures/deletion.png")
+    ran = command("compare", net, folder, "-o", folder, *few)
+    assert ran.code == 2
+    assert "a result called deletion.png would take this picture's place" in ran.error
+    assert mine.exists()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,14 @@ def test_export(net, command):
     assert onnx.load(out) == xs.export(net)
 
 
+def test_export_over_the_model_is_refused(net, command):
+    before = net.read_bytes()
+    ran = command("export", net, "-o", net)
+    assert ran.code == 2
+    assert "is the model itself, which would be lost. Choose another name." in ran.error
+    assert net.read_bytes() == before
+
+
 def test_export_beside_the_model(net, command):
     ran = command("export", net, "--json")
     assert ran.code == 0

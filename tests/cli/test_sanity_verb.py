@@ -29,7 +29,7 @@ def test_the_table(net, picture, tmp_path, command):
     arguments = ("--stages", "1", "--no-independent", "--seed", "3", "--draw", "permutation", "--threshold", "0.9")
     ran = command("evaluate", "sanity", net, picture(), "-o", tmp_path / "out", *arguments)
     assert ran.code == 0
-    for word in ("gradient", "guided", "deconvnet", "upper", "below 0.9", "1 pictures"):
+    for word in ("gradient", "guided", "deconvnet", "upper", "below 0.9", "1 picture, running"):
         assert word in ran.out + ran.err
 
 
@@ -63,7 +63,7 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_done(net, picture
     assert ran.code == 1
     assert ran.json["pictures"] == 1
     assert "broken.png" in ran.error
-    assert ran.json["failed"][0]["image"] == str(broken)
+    assert [each["image"] for each in ran.json["failed"]] == [str(broken)]
     ran = command("evaluate", "sanity", net, broken, *options)
     assert ran.code == 1
     assert ran.json["methods"] == []

@@ -14,7 +14,7 @@ from nets import small
 from PIL import Image
 
 import onnx_saliency as xs
-from onnx_saliency.cli.objects import Asked
+from onnx_saliency.cli.objects import SegmentOptions
 from onnx_saliency.embedded import default_model, default_pictures
 from onnx_saliency.evaluation.datasets import read_coco
 from onnx_saliency.vision import SEGMENT_RECIPES, SegmentRecipe
@@ -169,7 +169,9 @@ def test_csv(net, picture, out, command):
 
 
 def test_every_constant_of_the_recipe_is_an_option(net, picture, out, command):
-    assert {field.name for field in fields(SegmentRecipe)} - {"name"} <= {field.name for field in fields(Asked)}
+    assert {field.name for field in fields(SegmentRecipe)} - {"name"} <= {
+        field.name for field in fields(SegmentOptions)
+    }
     constants = {
         "method": "guided",
         "blur": 0.02,
@@ -285,6 +287,16 @@ def test_twice_into_a_folder_that_is_searched(net, picture, command):
     folder = picture("p/a.png").parent
     for verb in (*VERBS, *VERBS):
         assert len(command(verb, net, folder, "-o", folder, "--json").json["pictures"]) == 1
+
+
+@pytest.mark.parametrize(("verb", "name"), [("segment", "a.mask.png"), ("localize", "a.5.mask.png")])
+def test_a_picture_is_never_replaced_by_a_result(net, picture, command, verb, name):
+    mine = picture(f"p/{name}")
+    before = mine.read_bytes()
+    ran = command(verb, net, picture("p/a.png"), mine, "-o", mine.parent)
+    assert ran.code == 2
+    assert f"a result called {name} would take this picture's place" in ran.error
+    assert mine.read_bytes() == before
 
 
 # --- refusals: one message, exit code 2, nothing left behind ------------------------------------

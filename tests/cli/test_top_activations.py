@@ -102,6 +102,17 @@ def test_sheets_of_an_earlier_run_are_no_pictures(rectified, folder, out, comman
         }
 
 
+def test_a_picture_is_never_replaced_by_a_sheet(rectified, folder, picture, command):
+    for name in ("sheet.png", "sheet-2.png"):
+        mine = picture(f"pictures/{name}")
+        before = mine.read_bytes()
+        ran = command("top-activations", rectified, folder, "--layer", "s", "-o", folder)
+        assert ran.code == 2
+        assert f"a result called {name} would take this picture's place" in ran.error
+        assert mine.read_bytes() == before
+        mine.unlink()
+
+
 def test_a_damaged_picture(rectified, folder, out, command):
     (folder / "broken.png").write_bytes(b"no picture")
     ran = command("top-activations", rectified, folder, "--layer", "s", "-o", out, "--json")

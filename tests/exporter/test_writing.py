@@ -1,6 +1,8 @@
 """What is written, what is refused, and that nothing is left behind."""
 
 import errno
+import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +51,47 @@ def test_an_older_file_is_replaced(net):
     assert [v.name for v in onnx.load(net.with_name("out.onnx")).graph.input] == ["image"]
 
 
+VERBS = {
+    "export": lambda model, path: xs.export(model, path),
+    "vjp": lambda model, path: xs.vjp(model, outputs=["logits"], inputs=["image"], path=path),
+    "step": lambda model, path: xs.export_step(model, path),
+}
+each_verb = pytest.mark.parametrize("write", VERBS.values(), ids=VERBS)
+
+
+@each_verb
+def test_the_model_itself_is_never_replaced(net, write):
+    before = net.read_bytes()
+    net.with_name("link.onnx").symlink_to(net.name)
+    for path in (net, net.parent / "." / net.name, net.with_name("link.onnx")):
+        with pytest.raises(OutputError, match="is the model itself, which would be lost"):
+            write(net, path)
+    assert net.read_bytes() == before
+    assert listed(net.parent) == ["link.onnx", "net.onnx"]
+
+
+@each_verb
+def test_only_a_regular_file_is_replaced(net, write):
+    pipe = net.with_name("out.onnx")
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match=r"out\.onnx: is a device, a pipe or a socket"):
+        write(net, pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert listed(net.parent) == ["net.onnx", "out.onnx"]
+
+
+@each_verb
+def test_a_link_stays_and_what_it_links_to_is_written(net, write):
+    (net.parent / "far").mkdir()
+    link = net.with_name("out.onnx")
+    link.symlink_to("far/real.onnx")  # which is not there yet
+    for _ in range(2):
+        write(net, link)
+    assert link.is_symlink()
+    assert listed(net.parent) == ["far", "far/real.onnx", "net.onnx", "out.onnx"]
+    onnx.checker.check_model(onnx.load(link))
+
+
 # --- external data ------------------------------------------------------------------------------
 
 
@@ -59,6 +102,14 @@ def external(tmp_path):
     onnx.save(small(), path, save_as_external_data=True, location="net.data", size_threshold=0)
     (tmp_path / "to").mkdir()
     return path
+
+
+@each_verb
+@pytest.mark.parametrize("name", ["net.data", "net"])  # of weights over 2 GB, the latter's go to net.data
+def test_weights_of_the_model_are_never_replaced(external, write, name):
+    with pytest.raises(OutputError, match=r"holds weights of .*net\.onnx, which would be lost"):
+        write(external, external.with_name(name))
+    assert listed(external.parent) == ["net.data", "net.onnx"]
 
 
 def test_weights_from_external_data_come_along(external):
@@ -101,11 +152,11 @@ def test_paths_that_cannot_be_written(tmp_path):
     (tmp_path / "folder").mkdir()
     for path, why in {
         "file/out.onnx": "file is a file, not a folder",
-        "folder": "is a folder; give the name of a file",
+        "folder": "a folder of that name is in the way; give the name of a file",
         "missing/out.onnx": "there is no folder .*missing. Create it first",
         "missing/again/out.onnx": "there is no folder",
         "o" * 300: "File name too long",
-        ".": "is a folder",
+        ".": "a folder of that name",
     }.items():
         with pytest.raises(OutputError, match=why):
             xs.export(small(), tmp_path / path)

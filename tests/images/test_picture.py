@@ -355,6 +355,13 @@ def test_find_names_every_source_that_gives_nothing(album):
     assert f"{album}/*.tiff: no picture matches this pattern" in message
 
 
+def test_find_an_empty_path(album):
+    """Path("") is the folder one is in."""
+    for sources in ("", [album, ""]):
+        with pytest.raises(ImageError, match="an empty path was given"):
+            find_pictures(sources)
+
+
 def test_find_nothing_named():
     with pytest.raises(ImageError, match="no pictures were named"):
         find_pictures([])

@@ -8,7 +8,17 @@ from PIL import Image
 
 from onnx_saliency.errors import OutputError
 from onnx_saliency.report import files
-from onnx_saliency.report.files import unused, write_bytes, write_image, write_json, write_npz, write_text
+from onnx_saliency.report.files import (
+    check_overwrite,
+    is_result,
+    unused,
+    write_animation,
+    write_bytes,
+    write_image,
+    write_json,
+    write_npz,
+    write_text,
+)
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
@@ -89,6 +99,36 @@ def test_png_is_exact(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), PIXELS)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
+def test_a_result_is_known_by_what_is_in_it_and_by_its_folder(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.gif":
+        write_animation(path, [PIXELS, PIXELS[::-1]])
+    else:
+        write_image(path, PIXELS)
+    path.rename(path.with_stem("b"))
+    assert is_result(path.with_stem("b"), tmp_path)
+    assert not is_result(path.with_stem("b"), tmp_path.parent)
+    Image.fromarray(PIXELS).save(path)
+    assert not is_result(path, tmp_path)
+    path.write_bytes(b"no picture")
+    assert not is_result(path, tmp_path)
+
+
+def test_a_result_takes_no_pictures_place(tmp_path):
+    (tmp_path / "far").mkdir()
+    for name in ("cat.map.png", "far/dog.png"):
+        write_image(tmp_path / name, PIXELS)
+    (tmp_path / "dog.map.png").symlink_to("far/dog.png")  # written through
+    pictures = [tmp_path / "far" / "dog.png", tmp_path / "cat.map.png"]
+    check_overwrite(pictures, tmp_path / "far", ["cat.map.png", "dog.map.png"])
+    for name, picture in {"cat.map.png": pictures[1], "dog.map.png": pictures[0]}.items():
+        with pytest.raises(
+            OutputError, match=f"{picture.name}: a result called {name} would take this picture's place"
+        ):
+            check_overwrite(pictures, tmp_path, ["other.png", name])
+
+
 @pytest.mark.parametrize("name", ["a.bmp", "a", "a.png.txt"])
 def test_image_of_an_unknown_kind(tmp_path, name):
     with pytest.raises(OutputError, match=r"\.png, \.jpg"):
@@ -124,6 +164,29 @@ def test_folder_in_the_way(tmp_path, name, write):
     with pytest.raises(OutputError, match="folder of that name"):
         write(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@each_writer
+def test_a_link_stays_and_what_it_links_to_is_written(tmp_path, name, write):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / name).symlink_to("real")
+    write(tmp_path / name)
+    assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "real").read_bytes() != b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "real"])
+
+
+@each_writer
+def test_a_pipe_and_a_circle_of_links_stay(tmp_path, name, write):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OutputError, match="is a device, a pipe or a socket"):
+        write(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(name)
+    with pytest.raises(OutputError, match=f"{name}: "):
+        write(tmp_path / name)
+    assert [path.is_symlink() for path in tmp_path.iterdir()] == [True]
 
 
 @each_writer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onnx_saliency.evaluation.sanity import MEASURES, Checked, Sanity, Stage
-from onnx_saliency.report.sanity import COLUMNS, SanityPages, as_json, cells, is_sheet, map_sheet, per_picture
+from onnx_saliency.report.sanity import COLUMNS, SanityPages, as_json, cells, map_sheet, per_picture
 
 STAGES = (Stage(("head",), ()), Stage(("c", "b"), ()), Stage(("a",), ()))
 
@@ -106,5 +106,3 @@ def test_the_folder(result, tmp_path):
     assert text.count("<section>") == 3
     assert "net&lt;1&gt;.onnx" in text
     assert "lies below 0.5" in text
-    assert is_sheet(tmp_path / "out/maps.png", tmp_path / "out")
-    assert not is_sheet(tmp_path / "out/maps.png", tmp_path)

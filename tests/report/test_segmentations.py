@@ -1,6 +1,7 @@
 """What is kept in memory and written of many pictures: names, sections, refusals."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from onnx_saliency.errors import OutputError
 from onnx_saliency.exporter import find_method
 from onnx_saliency.images import Preprocess
 from onnx_saliency.report import segmentations
-from onnx_saliency.report.segmentations import Segmentations, is_segmentation
+from onnx_saliency.report.segmentations import Segmentations, result_names
 from onnx_saliency.vision import SEGMENT_RECIPES
 
 
@@ -20,6 +21,7 @@ def segmenter(top=1):
     explainer = SimpleNamespace(
         layer=None,
         notes=(),
+        labels=None,
         preprocess=Preprocess(size=8),
         preprocess_source="assumed",
         provider="cpu",
@@ -78,8 +80,15 @@ def test_a_mask_is_black_and_white(tmp_path):
     with Image.open(tmp_path / "cat.mask.png") as image:
         assert image.mode == "L"
         np.testing.assert_array_equal(np.asarray(image), np.where(each.mask, 255, 0))
-    assert is_segmentation(tmp_path / "cat.mask.png", tmp_path)
-    assert not is_segmentation(tmp_path / "cat.png", tmp_path)
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_names_are_known_before(tmp_path, top):
+    results = Segmentations(tmp_path, segmenter(top), "net.onnx")
+    for _ in range(2):
+        results.add([found() for _ in range(top)])
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == set(result_names([Path("a/cat.jpg"), Path("b/cat.png")], top))
 
 
 def test_a_name_in_the_way(tmp_path):

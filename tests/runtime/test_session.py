@@ -1,5 +1,6 @@
 """Sessions: which provider runs, and what is said when something is missing or refused."""
 
+import os
 import sys
 import warnings
 from types import SimpleNamespace
@@ -99,9 +100,11 @@ def test_no_providers(net):
         Session(net, providers=[])
 
 
-@pytest.mark.parametrize("threads", [0, -2])
+@pytest.mark.parametrize("threads", [0, -2, 1025, 100_000])
 def test_threads_that_make_no_sense(net, threads):
-    with pytest.raises(ProviderError, match=f"Threads are a whole number, 1 or more, not {threads}"):
+    with pytest.raises(
+        ProviderError, match=rf"1 to 1024 threads, not {threads}; this machine has {os.cpu_count()} cores"
+    ):
         Session(net, threads=threads)
 
 

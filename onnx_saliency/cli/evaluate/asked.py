@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +15,11 @@ from onnx_saliency.cli.console import note
 if TYPE_CHECKING:
     from onnx_saliency.evaluation.datasets import Dataset
     from onnx_saliency.explain import Explainer
+    from onnx_saliency.images.choice import Change
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelOptions:
     """How the model is read and run."""
 
     labels: options.Labels = None
@@ -38,7 +40,7 @@ class Asked:
     def settings(self) -> dict[str, Any]:
         """What an `Explainer` takes of them."""
         return {
-            "preprocess": self.preprocess,
+            "preprocess": self.preprocessing,
             "labels": self.labels,
             "input": self.input,
             "output": self.output,
@@ -47,23 +49,16 @@ class Asked:
             "cache": not self.no_cache,
         }
 
-    def prepare(self, *explainers: Explainer) -> None:
-        """Put in what was given of the preprocessing, and say what it is."""
-        for each in explainers:
-            each.preprocess = options.preprocessing(
-                each.preprocess,
-                resize=self.resize,
-                mean=self.mean,
-                std=self.std,
-                channels=self.channels,
-                size=self.size,
-            )
-        first = explainers[0]
-        note(f"preprocessing ({first.preprocess_source}): {first.preprocess}")
+    @property
+    def preprocessing(self) -> Change | None:
+        """What puts into a preprocessing what was given."""
+        return options.preprocessing(
+            self.preprocess, resize=self.resize, mean=self.mean, std=self.std, channels=self.channels, size=self.size
+        )
 
 
 @dataclass(frozen=True)
-class AskedOfDataset(Asked):
+class DatasetOptions(ModelOptions):
     """The same, and which part of a data set is taken."""
 
     split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.", show_default=False)] = None
@@ -72,7 +67,9 @@ class AskedOfDataset(Asked):
         typer.Option(
             "--list",
             metavar="FILE",
-            help="Only the pictures of a text file (a path a line, and perhaps a class) or CSV file, in its order.",
+            parser=options.named_path,
+            help="Use only the pictures listed in this file, in its order: text with one path per line, perhaps "
+            "followed by a class, or CSV.",
             show_default=False,
         ),
     ] = None
@@ -80,9 +77,12 @@ class AskedOfDataset(Asked):
         int, typer.Option(help="Added to the data set's class numbers: 1 where the model's class 0 is background.")
     ] = 0
     count: Annotated[
-        int | None, typer.Option(min=1, help="So many pictures, drawn at random. Default: all.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Use this many pictures, drawn at random. Default: all.", show_default=False),
     ] = None
-    skip: Annotated[bool, typer.Option(help="Leave out pictures that are missing or wrong, and say so.")] = False
+    skip: Annotated[
+        bool, typer.Option(help="Leave out pictures that are missing or damaged, and name them, instead of stopping.")
+    ] = False
 
     def open(self, path: Path, *, boxes: bool) -> Dataset:
         """The part of a data set that was asked for; `boxes`: whether every picture needs one.
@@ -101,10 +101,18 @@ class AskedOfDataset(Asked):
             LabelError: classes that the model does not have.
         """
         from onnx_saliency.evaluation.datasets import draw_examples, resolve_labels
+        from onnx_saliency.report.table import counted
 
         found = resolve_labels(dataset, explainer.classes or 0, explainer.labels, offset=self.offset, skip=self.skip)
         found = found if self.count is None else draw_examples(found, self.count)
         for name, why in found.failed:
             note(f"left out: {name}: {why}")
-        note(f"{len(found)} pictures of {found.name}, running on {explainer.provider}")
+        note(f"{counted(len(found), 'picture')} of {found.name}, running on {explainer.provider}")
         return found
+
+
+def facts_of(model: Path, explainer: Explainer, failed: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """What every `results.json` begins with; `failed`: pictures that were left out before, and why."""
+    from onnx_saliency.report.run import failures, label_notes
+
+    return {"model": model.name, "notes": label_notes(explainer.labels), "failed": failures(failed)}

@@ -8,19 +8,20 @@ from typing import Annotated
 import typer
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL
+from onnx_saliency.cli.console import PARTIAL, tell_reading
 from onnx_saliency.cli.contest import Methods, ProtocolName, Shown, Steps, build_explainers, measure
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset
+from onnx_saliency.cli.evaluate.asked import DatasetOptions, facts_of
 
 
-@options.taking(AskedOfDataset)
+@options.taking(DatasetOptions)
 def faithfulness(
     model: options.ModelFile,
     dataset: Annotated[
         Path,
         typer.Argument(
             metavar="DATASET",
-            help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder a class, or a CSV file of "
+            parser=options.named_path,
+            help="CelebA, VGGFace2, CUB-200-2011, ILSVRC, Pascal VOC, COCO JSON, a folder per class, or a CSV file of "
             "pictures and classes.",
             show_default=False,
         ),
@@ -28,12 +29,10 @@ def faithfulness(
     protocol: ProtocolName = "plain",
     steps: Steps = None,
     method: Methods = None,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "faithfulness"
-    ),
+    output_folder: options.OutputFolder = Path("faithfulness"),
     shown: Shown = 4,
     *,
-    asked: AskedOfDataset,
+    asked: DatasetOptions,
 ) -> None:
     """Measure whether maps name the pixels that the score depends on: insertion, deletion and more.
 
@@ -44,14 +43,15 @@ def faithfulness(
     Example: onnx-saliency evaluate faithfulness net.onnx birds --protocol smdl-cub --list eval.txt
     """
     from onnx_saliency.evaluation.faithfulness import Case, find_protocol
+    from onnx_saliency.images.choice import Fallback
 
     chosen = find_protocol(protocol, steps=steps)
-    explainers = build_explainers(model, method, asked.settings)
+    settings = asked.settings
+    if chosen.preprocess is not None:
+        settings["preprocess"] = Fallback(chosen.preprocess, f"protocol {chosen.name}", asked.preprocessing)
+    explainers = build_explainers(model, method, settings)
     first = next(iter(explainers.values()))
-    if chosen.preprocess is not None and first.preprocess_source == "assumed":
-        for each in explainers.values():
-            each.preprocess, each.preprocess_source = chosen.preprocess, f"protocol {chosen.name}"
-    asked.prepare(*explainers.values())
+    tell_reading(first)
     found = asked.resolve(asked.open(dataset, boxes=False), first)
     cases = [Case(each.image, frozenset(int(label) for label in each.accepted)) for each in found]
     left_out = measure(
@@ -60,7 +60,7 @@ def faithfulness(
         chosen,
         output_folder,
         title="Faithfulness",
-        facts={"model": model.name, "dataset": found.name},
+        facts=facts_of(model, first) | {"dataset": found.name},
         shown=shown,
         json=asked.json,
         skip=asked.skip,

@@ -9,27 +9,26 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, out, print_json, print_table
-from onnx_saliency.cli.evaluate.asked import AskedOfDataset
+from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, out, print_json, print_table, tell_reading
+from onnx_saliency.cli.evaluate.asked import DatasetOptions, facts_of
 
 
-@options.taking(AskedOfDataset)
+@options.taking(DatasetOptions)
 def localisation(
     model: options.ModelFile,
     dataset: Annotated[
         Path,
         typer.Argument(
             metavar="DATASET",
+            parser=options.named_path,
             help="ILSVRC CLS-LOC, CUB-200-2011, Pascal VOC, COCO JSON, or a folder with boxes/*.csv.",
             show_default=False,
         ),
     ],
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "localisation"
-    ),
-    cases: Annotated[int, typer.Option(min=0, help="Worst and best pictures on the page, of each.")] = 6,
+    output_folder: options.OutputFolder = Path("localisation"),
+    cases: Annotated[int, typer.Option(min=0, help="How many of the worst and of the best pictures to show.")] = 6,
     *,
-    asked: AskedOfDataset,
+    asked: DatasetOptions,
 ) -> None:
     """Measure boxes and masks of the recipes, beside simple baselines: a table, every picture's numbers, a page.
 
@@ -41,22 +40,22 @@ def localisation(
     """
     from onnx_saliency.evaluation.localisation.measure import measure_localisation
     from onnx_saliency.report.localisation import LocalisationPages, extremes
-    from onnx_saliency.report.results import as_failures
     from onnx_saliency.vision import BEST, SEGMENT_RECIPES, Segmenter
 
     segmenters = [Segmenter(model, recipe, **asked.settings) for recipe in SEGMENT_RECIPES.values()]
-    asked.prepare(*(each.explainer for each in segmenters))
-    found = asked.resolve(asked.open(dataset, boxes=True), segmenters[0].explainer)
+    first = segmenters[0].explainer
+    tell_reading(first)
+    found = asked.resolve(asked.open(dataset, boxes=True), first)
     with counting_bar("measuring", len(found)) as show:
         result = measure_localisation(segmenters, found, skip=asked.skip, progress=show)
     for _, why in result.failed:
         fail(why)
-    failed = as_failures([*found.failed, *result.failed])
+    failed = [*found.failed, *result.failed]
     pages = LocalisationPages(
         output_folder,
         result,
         BEST.name,
-        {"model": model.name, "dataset": found.name, "pictures": len(result), "failed": failed},
+        facts_of(model, first, failed) | {"dataset": found.name, "pictures": len(result)},
     )
     best = result.find(BEST.name)
     shown = [(index, best.pictures[index]) for index in extremes(best, cases)]

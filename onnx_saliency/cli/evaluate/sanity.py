@@ -9,32 +9,37 @@ import typer
 from rich.markup import escape
 
 from onnx_saliency.cli import options
-from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, note, out, print_json, print_table
-from onnx_saliency.cli.evaluate.asked import Asked
+from onnx_saliency.cli.console import PARTIAL, counting_bar, fail, note, out, print_json, print_table, tell_reading
+from onnx_saliency.cli.evaluate.asked import ModelOptions, facts_of
 
 
-@options.taking(Asked)
+@options.taking(ModelOptions)
 def sanity(
     model: options.ModelFile,
     images: options.Images,
-    output_folder: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.")] = Path(
-        "sanity"
-    ),
+    output_folder: options.OutputFolder = Path("sanity"),
     method: Annotated[
         list[str] | None,
         typer.Option(help="A method to check, as often as wanted. Default: gradient, guided, deconvnet."),
     ] = None,
-    stages: Annotated[int, typer.Option(min=1, help="In so many steps the layers are randomised.")] = 12,
-    independent: Annotated[bool, typer.Option(help="Randomise each stage alone, too.")] = True,
+    stages: Annotated[int, typer.Option(min=1, help="Number of stages in which layers are randomised.")] = 12,
+    independent: Annotated[bool, typer.Option(help="Also randomise each stage alone.")] = True,
     draw: Annotated[
-        str, typer.Option(help="New weights: normal, of the old ones' spread, or permutation of them.")
+        str,
+        typer.Option(
+            help="How weights are randomised: normal (random numbers of the same spread) or permutation (the old "
+            "ones, shuffled)."
+        ),
     ] = "normal",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, shuffled pixels and other classes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     threshold: Annotated[
-        float, typer.Option(help="Rank correlation with the trained network's map that a method must fall below.")
+        float,
+        typer.Option(
+            help="A method passes if its maps' rank correlation with those of the trained network falls below this."
+        ),
     ] = 0.5,
     *,
-    asked: Asked,
+    asked: ModelOptions,
 ) -> None:
     """Randomise the network's layers, the pixels and the class, and see whether the maps change (Adebayo et al. 2018).
 
@@ -48,14 +53,14 @@ def sanity(
     from onnx_saliency.explain import Explainer
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.files import check_folder
-    from onnx_saliency.report.results import as_failures
-    from onnx_saliency.report.sanity import COLUMNS, SanityPages, cells, is_sheet
+    from onnx_saliency.report.sanity import COLUMNS, SHEET, SanityPages, cells
+    from onnx_saliency.report.table import counted
 
     check_folder(output_folder)
     explainer = Explainer(model, **asked.settings)
-    asked.prepare(explainer)
+    tell_reading(explainer)
     pictures, failed = [], []
-    for source in options.sources(images, output_folder, is_sheet):
+    for source in options.sources(images, output_folder, lambda _: [SHEET]):
         try:
             pictures.append(read_picture(source))
         except ImageError as error:
@@ -63,9 +68,9 @@ def sanity(
             fail(str(error))
     if not pictures:
         if asked.json:
-            print_json({"model": model.name, "pictures": 0, "failed": as_failures(failed), "methods": []})
+            print_json(facts_of(model, explainer, failed) | {"pictures": 0, "methods": []})
         raise typer.Exit(PARTIAL)
-    note(f"{len(pictures)} pictures, running on {explainer.provider}")
+    note(f"{counted(len(pictures), 'picture')}, running on {explainer.provider}")
     with counting_bar("checking") as show:
         result = check_sanity(
             explainer,
@@ -78,7 +83,7 @@ def sanity(
             threshold=threshold,
             progress=show,
         )
-    facts = {"model": model.name, "pictures": len(pictures), "failed": as_failures(failed)}
+    facts = facts_of(model, explainer, failed) | {"pictures": len(pictures)}
     pages = SanityPages(output_folder, result, facts, pictures[0].pixels)
     pages.write()
     for row in pages.measured["methods"]:
