@@ -47,14 +47,18 @@ def small(body="", **options):
     return graph(CONV + HEAD + body, **{**CONV_WEIGHTS, **HEAD_WEIGHTS, **options})
 
 
-def run(model, feeds, outputs=None):
-    """Run a ModelProto, bytes or a path in onnxruntime, unoptimised; a list of arrays."""
+def session(model):
+    """A session of a ModelProto, bytes or a path in onnxruntime, unoptimised."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     data = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return session.run(outputs, feeds)
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def run(model, feeds, outputs=None):
+    """Run a ModelProto, bytes or a path in onnxruntime, unoptimised; a list of arrays."""
+    return session(model).run(outputs, feeds)
 
 
 def images(*shape, seed=0):

@@ -7,18 +7,21 @@ runs (.ci/run); ```sh long takes minutes or needs PyTorch: it is run by hand, an
 from __future__ import annotations
 
 import json
-import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "models" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+DOCS = [README, ROOT / "models" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(sh|python)[ ]?(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 PROGRAM = Path(sys.executable).parent / "onnx-saliency"
 
@@ -26,6 +29,14 @@ PROGRAM = Path(sys.executable).parent / "onnx-saliency"
 def blocks(kind: str, mark: str = "") -> list[tuple[Path, str]]:
     found = [(path, *match) for path in DOCS for match in FENCE.findall(path.read_text("utf-8"))]
     return [(path, text) for path, k, m, text in found if (k, m) == (kind, mark)]
+
+
+def commands(path: Path) -> list[str]:
+    return [line for file, text in blocks("sh") if file == path for line in text.strip().splitlines()]
+
+
+def code(path: Path) -> str:
+    return "\n".join(text for file, text in blocks("python") if file == path)
 
 
 @pytest.fixture
@@ -37,31 +48,47 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Runs `python tools/NAME ...` in this process; exit code and both streams."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+
+    def call(name: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_run_as_written(path: Path, folder: Path) -> None:
-    commands = [line for file, text in blocks("sh") if file == path for line in text.strip().splitlines()]
-    code = "\n".join(text for file, text in blocks("python") if file == path)
-    for command in commands:
-        program, *arguments = shlex.split(command)
-        assert program == "onnx-saliency", f"{path.name} shows a command this test does not know: {command}"
-        done = subprocess.run([PROGRAM, *arguments], cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+def test_commands_run_as_written(path: Path, folder: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has the imports done."""
+    monkeypatch.chdir(folder)
+    for line in commands(path):
+        program, *arguments = shlex.split(line)
+        assert program == "onnx-saliency", f"{path.name} shows a command this test does not know: {line}"
+        done = command(*arguments)
+        assert done.code == 0, f"{line}\n{done.out}{done.err}"
+    exec(compile(code(path), str(path), "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+def test_the_readme_runs_in_processes_of_its_own(folder: Path) -> None:
+    first, *_ = commands(README)
+    subprocess.run([PROGRAM, *shlex.split(first)[1:]], cwd=folder, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code(README)], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def help_of(verb: list[str]) -> str:
-    """What `--help` of a verb of two words prints."""
-    wide = {**os.environ, "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
-    return subprocess.run([PROGRAM, *verb, "--help"], check=True, capture_output=True, text=True, env=wide).stdout
-
-
-def test_long_commands_name_tools_and_options_that_exist() -> None:
+def test_long_commands_name_tools_and_options_that_exist(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     for path, text in blocks("sh", "long"):
         for line in text.strip().splitlines():
             program, tool, *arguments = shlex.split(line)
             if program == "onnx-saliency":
-                source = help_of([tool, arguments[0]])
+                source = command(tool, arguments[0], "--help").out
             else:
                 assert program == "python"
                 source = (ROOT / tool).read_text("utf-8")
@@ -104,25 +131,23 @@ def test_bench_puts_engines_beside_each_other(folder: Path) -> None:
     ]
 
 
-def test_bench_names_what_it_does_not_know() -> None:
-    command = [sys.executable, ROOT / "tools" / "bench.py"]
-    done = subprocess.run([*command, "no.onnx"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "no.onnx" in done.stderr
-    done = subprocess.run([*command, "--engine", "none"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "captum" in done.stderr
+def test_bench_names_what_it_does_not_know(tool: Any) -> None:
+    code, _, err = tool("bench.py", "no.onnx")
+    assert code == 2
+    assert "no.onnx" in err
+    code, _, err = tool("bench.py", "--engine", "none")
+    assert code == 2
+    assert "captum" in err
 
 
 TABLES = [("methods.py", "methods.md"), ("recipes.py", "class-models.md"), ("recipes.py --segment", "segmentation.md")]
 
 
-@pytest.mark.parametrize(("tool", "page"), TABLES)
-def test_tables_are_what_the_tools_print(tool: str, page: str) -> None:
-    name, *options = tool.split()
-    command = [sys.executable, ROOT / "tools" / name, *options]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
-    assert printed.strip() in (ROOT / "docs" / page).read_text("utf-8"), f"python tools/{tool} --markdown docs/{page}"
+@pytest.mark.parametrize(("line", "page"), TABLES)
+def test_tables_are_what_the_tools_print(line: str, page: str, tool: Any) -> None:
+    code, printed, err = tool(*line.split())
+    assert code == 0, err
+    assert printed.strip() in (ROOT / "docs" / page).read_text("utf-8"), f"python tools/{line} --markdown docs/{page}"
 
 
 def test_bench_prints_the_cost_of_a_step(folder: Path) -> None:
@@ -165,13 +190,12 @@ def test_memory_of_a_gradient_beside_what_it_must_keep(folder: Path) -> None:
     assert ratio == pytest.approx(gradient / (forward + kept), rel=0.1)  # of rounded figures
 
 
-def test_bench_on_a_gpu_says_that_there_is_none(folder: Path) -> None:
+def test_bench_on_a_gpu_says_that_there_is_none(folder: Path, tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything else of it runs where there is one."""
-    command = [sys.executable, ROOT / "tools" / "bench_gpu.py", folder / "net.onnx"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 2
-    assert done.stderr.startswith("CUDA cannot be used here: onnxruntime runs on CPUExecutionProvider.")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, _, err = tool("bench_gpu.py", str(folder / "net.onnx"))
+    assert code == 2
+    assert err.startswith("CUDA cannot be used here: onnxruntime runs on CPUExecutionProvider.")
 
 
 def test_every_picture_shown_exists() -> None:

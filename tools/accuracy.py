@@ -2,7 +2,7 @@
 
     pip install torch                                     # only this tool and the like need it
     python tools/accuracy.py                              # the nets that the onnx package ships, random weights
-    python tools/accuracy.py --data DIR --markdown FILE   # and trained ones on photographs
+    python tools/accuracy.py --data DIR --markdown docs/accuracy.md   # and trained ones on photographs, in the page
 
 PyTorch runs the original ONNX graph, node by node, with its own functions. The error of a gradient g is
 ‖g − g64‖ / ‖g64‖. A rectifier or pool so near its kink that rounding decides costs a float32 gradient a thousandth or
@@ -26,6 +26,7 @@ import onnxruntime
 import torch
 import typer
 from onnx import helper, numpy_helper
+from page import renew
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -218,7 +219,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 class Figures:
     """What is in a row of the table.
 
-    errors: an image a row; of each profile, of float32 autograd, and of double precision.
+    errors: one row per image; of each profile, of float32 autograd, and of double precision.
     cost: of each image, double precision's time by that of the first profile.
     outputs: the largest relative difference of the model's own outputs, in float32.
     """
@@ -283,7 +284,7 @@ def _cases(data: Path | None, count: int) -> Iterator[tuple[str, onnx.ModelProto
 def main(
     data: Annotated[Path | None, typer.Option(help="Folder of trained models and photographs.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Pictures per net.")] = 8,
-    markdown: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Renew the table in this page.")] = None,
 ) -> None:
     """Compare the gradient with float64 autograd, beside float32 autograd."""
     console = Console()
@@ -299,7 +300,7 @@ def main(
     console.print(table)
     if markdown is not None:
         lines = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *rows]
-        markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+        renew(markdown, "accuracy", "".join(f"| {' | '.join(line)} |\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import onnx2torch
 import quantus
 import torch
 import typer
-from methods import renew
+from page import renew
 
 import onnx_saliency as xs
 from onnx_saliency.adapters import CaptumAttribution, QuantusExplain

@@ -37,7 +37,7 @@ import typer
 from bench_engines import ENGINES, Task
 from bench_nets import NETS, image_input, net_file
 from bench_process import RefusedError, Worker
-from methods import renew
+from page import renew, table
 from rich.console import Console
 
 from onnx_saliency.report import write_json
@@ -190,12 +190,6 @@ def by_setting(cells: Sequence[Cell]) -> dict[tuple[str, int, int], dict[str, Ce
     for cell in cells:
         rows.setdefault((cell.net, cell.batch, cell.threads), {})[cell.engine] = cell
     return rows
-
-
-def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """Rows in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 def conditions(engines: Sequence[str] = ()) -> str:

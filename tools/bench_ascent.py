@@ -23,7 +23,7 @@ import onnx
 import onnxruntime
 import typer
 from bench_nets import NETS, net_file
-from methods import renew
+from page import renew
 from rich.console import Console
 from rich.table import Table
 

@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 import onnx
 import typer
-from methods import renew
+from page import renew
 
 import onnx_saliency as xs
 from onnx_saliency.evaluation.faithfulness import PROTOCOLS, Scorer, area_under, perturbation_curve, rank_pixels

@@ -24,10 +24,10 @@ from typing import Annotated
 
 import onnx
 import typer
-from bench import OURS, Cell, Setting, by_setting, conditions, table
+from bench import OURS, Cell, Setting, by_setting, conditions
 from bench_engines import CUDA, Task
 from bench_nets import NETS, image_input, net_file
-from methods import renew
+from page import renew, table
 
 from onnx_saliency.embedded import default_model
 from onnx_saliency.report import write_json

@@ -25,7 +25,7 @@ import onnx_ir as ir
 import onnxruntime
 import typer
 from bench_nets import NETS, image_input, net_file
-from methods import renew
+from page import renew
 
 from onnx_saliency.backward import Profile
 from onnx_saliency.exporter import Options, explain_model

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from methods import renew
 from nets import Net, find_nets, measure_each, title
+from page import renew
 
 import onnx_saliency as xs
 from onnx_saliency.cli.contest import METHODS

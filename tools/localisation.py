@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from methods import renew
 from nets import Net, find_nets, measure_each, title
+from page import renew
 
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels
 from onnx_saliency.evaluation.localisation.measure import measure_localisation

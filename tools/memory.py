@@ -23,11 +23,11 @@ from typing import Annotated
 import onnx
 import onnx_ir as ir
 import typer
-from bench import conditions, table
+from bench import conditions
 from bench_engines import Task
 from bench_nets import image_input, net_file
 from bench_process import environment, forget, memory
-from methods import renew
+from page import renew, table
 
 from onnx_saliency.exporter import Options, explain_model
 from onnx_saliency.graph.shapes import infer_shapes

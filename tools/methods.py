@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from page import renew
 
 from onnx_saliency.exporter import METHODS, Method
-from onnx_saliency.report import write_text
 
 
 def table() -> str:
-    """One row a method."""
+    """One row per method."""
     lines = ["| method | exact gradient | passes | layer | options | source |", "|---|---|---|---|---|---|"]
     return "\n".join([*lines, *map(_row, METHODS.values())]) + "\n"
 
@@ -34,14 +34,6 @@ def main(to_markdown: Annotated[Path | None, typer.Option("--markdown", help="Re
         print(table())
         return
     renew(to_markdown, "methods", table())
-
-
-def renew(page: Path, mark: str, text: str) -> None:
-    """Put `text` between `<!-- mark -->` and `<!-- /mark -->`, each on a line of its own."""
-    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->\n"
-    before, rest = page.read_text("utf-8").split(begin)
-    _, after = rest.split(end)
-    write_text(page, f"{before}{begin}{text}{end}{after}")
 
 
 if __name__ == "__main__":

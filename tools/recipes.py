@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from methods import renew
+from page import renew
 
 from onnx_saliency.exporter.ascent import RECIPES
 from onnx_saliency.vision import SEGMENT_RECIPES, SegmentRecipe

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from methods import renew
 from nets import Net, find_nets, measure_each
+from page import renew
 
 from onnx_saliency.embedded import default_model, default_pictures
 from onnx_saliency.evaluation.sanity import METHODS, check_sanity

@@ -19,9 +19,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from bench import table
 from bench_ascent import step_of
-from methods import renew
+from page import renew, table
 from stand_in import copied, run_again, stands_in
 
 from onnx_saliency.embedded import default_model

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
-from methods import renew
 from nets import Net, find_nets
+from page import renew
 
 import onnx_saliency as xs
 from onnx_saliency.evaluation.datasets import draw_examples, open_dataset, resolve_labels

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from methods import renew
+from page import renew
 from zoo import Outcome, markdown, summary
 
 PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"

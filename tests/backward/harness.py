@@ -13,6 +13,7 @@ non-linear row cannot do without a definition).
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -167,6 +168,35 @@ def cases(rows: Iterable[Row], variants: Sequence[Variant] = EVERY) -> list[Any]
         for variant in dict.fromkeys(v if v.opset >= row.since else replace(v, opset=NEWEST) for v in variants)
         if row.since <= variant.opset
     ]
+
+
+def mixed(rows: Iterable[Row]) -> list[Any]:
+    """Every variant for the first row of each operator with the same attributes and fed inputs, few for the others."""
+    first: dict[Any, Row] = {}
+    every = list(rows)
+    for row in every:
+        first.setdefault((row.op, type(row), *sorted(row.attrs), *row.fed), row)
+    return [case for row in every for case in cases([row], EVERY if row in first.values() else FEW)]
+
+
+def combined(*choices: Sequence[Any], fits: Callable[..., bool] = lambda *_: True) -> list[tuple[Any, ...]]:
+    """Of the product of `choices`, those that fit, so few that any three values still meet wherever they can.
+
+    Greedy: always the one of most triples not met yet, the first among equals.
+    """
+    left = [each for each in itertools.product(*choices) if fits(*each)]
+    open_ = set().union(*map(triples, left))
+    taken = []
+    while open_:
+        best = max(left, key=lambda each: len(triples(each) & open_))
+        taken.append(best)
+        open_ -= triples(best)
+    return taken
+
+
+def triples(combination: Sequence[Any]) -> set[Any]:
+    """Any three of its values, with their positions."""
+    return set(itertools.combinations(enumerate(combination), 3))
 
 
 # --- models ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .harness import EVERY, NEWEST, Row, cases, check, differentiate, distinct, normal, parse, positive, run, scalar
+from .harness import EVERY, NEWEST, Row, check, differentiate, distinct, mixed, normal, parse, positive, run, scalar
 from .single import Single
 
 # --- broadcasting ------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ FROM_INDICES = [
 ROWS = [*STRETCHED, *UNARY, *POWERS, *KINKS, *FROM_INDICES]
 
 
-@pytest.mark.parametrize(("row", "variant"), cases(ROWS))
+@pytest.mark.parametrize(("row", "variant"), mixed(ROWS))
 def test_gradient(row, variant):
     check(row, variant)
 

@@ -5,7 +5,7 @@ import pytest
 
 from onnx_saliency.errors import UnsupportedOperatorError
 
-from .harness import NEWEST, Row, cases, check, differentiate, distinct, normal, parse, run, whole
+from .harness import NEWEST, Row, check, differentiate, distinct, mixed, normal, parse, run, whole
 from .single import Single
 
 # --- put by index ------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "variant"), cases(ROWS))
+@pytest.mark.parametrize(("row", "variant"), mixed(ROWS))
 def test_gradient(row, variant):
     check(row, variant)
 

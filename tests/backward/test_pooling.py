@@ -9,7 +9,21 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from .harness import EVERY, FEW, NEWEST, Row, Variant, cases, check, differentiate, distinct, normal, parse, run
+from .harness import (
+    EVERY,
+    FEW,
+    NEWEST,
+    Row,
+    Variant,
+    cases,
+    check,
+    combined,
+    differentiate,
+    distinct,
+    normal,
+    parse,
+    run,
+)
 
 
 def windows(size, kernel, strides, dilations, pads, ceil_mode):
@@ -74,22 +88,21 @@ def holds_a_window(size, kernel, pads, dilations):
     )
 
 
-GEOMETRY = [
-    {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil}
-    for kernel, strides, pads, dilations, ceil in itertools.product(
-        [(2, 2), (3, 2)],
-        [(1, 1), (2, 2), (3, 2)],
-        [(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 1, 0)],
-        [(1, 1), (2, 1)],
-        (0, 1),
-    )
-]
-MAXIMA = [max_pool(distinct(1, 2, 5, 6), **geometry) for geometry in GEOMETRY]
-MEANS = [
-    average_pool(normal(1, 2, 5, 6), **geometry, count_include_pad=include)
-    for geometry in GEOMETRY
-    for include in (0, 1)
-]
+def geometries(**more):
+    """Attributes of pools, with choices of further ones, in which any three values meet."""
+    choices = {
+        "kernel_shape": [(2, 2), (3, 2)],
+        "strides": [(1, 1), (2, 2), (3, 2)],
+        "pads": [(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 1, 0)],
+        "dilations": [(1, 1), (2, 1)],
+        "ceil_mode": (0, 1),
+        **more,
+    }
+    return [dict(zip(choices, values, strict=True)) for values in combined(*choices.values())]
+
+
+MAXIMA = [max_pool(distinct(1, 2, 5, 6), **geometry) for geometry in geometries()]
+MEANS = [average_pool(normal(1, 2, 5, 6), **geometry) for geometry in geometries(count_include_pad=(0, 1))]
 OTHERS = [
     max_pool(distinct(2, 3, 4, 4), kernel_shape=[2, 2], strides=[2, 2]),
     max_pool(distinct(2, 2, 5, 5), kernel_shape=[3, 3], strides=[2, 2], storage_order=1),

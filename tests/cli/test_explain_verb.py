@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, graph, small
 from PIL import Image
 
 import onnx_saliency as xs
+from onnx_saliency.exporter.ascent import RECIPES
 from onnx_saliency.vision import Segmenter
 
 ALL = {**CONV_WEIGHTS, **HEAD_WEIGHTS}
@@ -441,6 +443,9 @@ def test_several_classes_take_several_names(net, picture, command):
 
 
 def test_demo(tmp_path, command, monkeypatch):
+    """All of it but most steps of its class models, which take most of its time; .ci/run runs those, too."""
+    few = {"modern": replace(RECIPES["modern"], steps=8)}
+    monkeypatch.setattr("onnx_saliency.exporter.ascent.recipe.RECIPES", few)
     found, real = [], Segmenter.segment
     monkeypatch.setattr(Segmenter, "segment", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
     out = tmp_path / "new" / "demo"
