@@ -101,7 +101,7 @@ def top_activations(
         layer: its name (`inspect --layers`): images [N, C, H, W] or [N, H, W, C], tokens [N, T, C], or [N, C].
         channels: their numbers; None takes the first ones.
         first: how many of the first channels.
-        count: pictures a channel. One in which the channel is 0 is not among them.
+        count: pictures per channel. One in which the channel is 0 is not among them.
         method: "deconvnet", "guided" or "gradient": what carries the activation back.
         **options: of `Explainer`, but for `method`, `score` and `several`.
 

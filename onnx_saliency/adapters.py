@@ -27,7 +27,7 @@ class QuantusExplain:
         model: the model that Quantus measures; None takes the first that it hands over.
 
     Raises:
-        MethodError: an explainer of several classes an image.
+        MethodError: an explainer of several classes per image.
     """
 
     def __init__(self, explainer: Explainer, *, signed: bool = False, model: object = None) -> None:
@@ -77,7 +77,7 @@ class CaptumAttribution:
         explainer: what makes the maps.
 
     Raises:
-        MethodError: an explainer of several classes an image.
+        MethodError: an explainer of several classes per image.
     """
 
     def __init__(self, explainer: Explainer) -> None:
@@ -91,7 +91,7 @@ class CaptumAttribution:
 
         Args:
             inputs: a tensor or NumPy array in the network's own form, or a tuple of one, which gives a tuple.
-            target: a class for all, or one an image, as a number, list, array or tensor; None for the predicted ones.
+            target: a class for all, or one per image, as a number, list, array or tensor; None for the predicted ones.
             baselines: None, or the number that the explainer's integrated gradients start from.
             additional_forward_args: None; values of a model's other inputs are the explainer's `feeds`.
 
@@ -148,7 +148,7 @@ def _as_targets(target: Any) -> Any:
         return target
     array = _as_numpy(target)
     if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise TargetError(f"A target is the number of a class, or one an image; found {array.dtype} {array.shape}.")
+        raise TargetError(f"A target is the number of a class, or one per image; found {array.dtype} {array.shape}.")
     return int(array.reshape(-1)[0]) if array.size == 1 else array
 
 

@@ -27,7 +27,7 @@ from onnx_saliency.exporter.cache import user_cache
 from onnx_saliency.exporter.explained import AGAINST, CHOSEN, GAP, LOGITS, SALIENCY, TARGET, VALUE, Precision
 from onnx_saliency.graph import ModelSource
 from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_picture
-from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_labels, choose_preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, LabelChoice, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
@@ -37,7 +37,7 @@ from onnx_saliency.targets import PREDICTED, TargetReader, Targets
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the scores of a batch come from: a row an image, or, of several classes an image, a row each.
+    """The explanation of a batch: one row per image, or one per image and class.
 
     Attributes:
         saliency: float32 (N, H, W), >= 0: max over colour channels of |gradient| (paper, section 3), or the
@@ -51,8 +51,8 @@ class Explanation:
         gap: float32 (N,), of integrated gradients: what its points miss of the score's change, as a fraction of it,
             before that is made up for; None of other methods.
         notes: what to know before comparing methods.
-        pictures: the pictures, where pictures were given, one a row.
-        placements: where each picture went into the network's input, one a row.
+        pictures: the pictures, where pictures were given, one per row.
+        placements: where each picture went into the network's input, one per row.
         activation: what the network ends in, "Softmax", "LogSoftmax" or "Sigmoid"; None where it ends in the logits.
     """
 
@@ -104,8 +104,8 @@ class Explainer:
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
-        batch_size: pictures a run at most, where the model leaves it open; halved where memory does not suffice. None:
-            16, on the CPU two a thread, from 4 on.
+        batch_size: pictures per run at most, where the model leaves it open; halved where memory does not suffice.
+            None: 16; on the CPU two per thread, between 4 and 16.
         memory_limit: what this process may hold while the model runs, in bytes or as in "2GiB": runs of one and of two
             images, at the first explanation, tell how many fit. Images that are given, pictures as they were read, and
             results of earlier runs come on top. On CUDA it is the device's memory, which the runtime takes no more of,
@@ -139,7 +139,7 @@ class Explainer:
         input: str | None = None,
         output: str | None = None,
         preprocess: PreprocessChoice = None,
-        labels: Sequence[str] | str | os.PathLike[str] | None = None,
+        labels: LabelChoice = None,
         threads: int | None = None,
         score: Score = "logit",
         several: int | None = None,
@@ -198,8 +198,7 @@ class Explainer:
 
         All but what is explained, and how: `method`, `score` and `several`, which each verb has of its own.
         """
-        names = None if self.labels is None else list(self.labels.names)
-        return {**self._given, "preprocess": self.preprocess, "labels": names}
+        return {**self._given, "preprocess": self.preprocess, "labels": self.labels}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -215,7 +214,7 @@ class Explainer:
 
     @property
     def batch_size(self) -> int:
-        """Pictures a run: what was asked for or the model is fixed to, and fewer where memory does not suffice.
+        """Pictures per run: what was asked for or the model is fixed to, and fewer where memory does not suffice.
 
         Raises:
             OutOfMemoryError: the memory limit is too small for one picture.
@@ -252,9 +251,9 @@ class Explainer:
         Args:
             images: a float array in the network's own form (shape, layout, range; one image without
                 the batch axis is taken too), or a picture: path, PIL image, `Picture`, or a list of them.
-            target: the class explained: None for the predicted one, a number or name for all, or one an image. Of
-                several classes an image: None for the best ones, a list of them for all, or a list an image.
-            against: a class whose score is subtracted, a number or name for all, or one an image: what speaks for the
+            target: the class explained: None for the predicted one, a number or name for all, or one per image. Of
+                several classes per image: None for the best ones, a list of them for all, or a list per image.
+            against: a class whose score is subtracted, a number or name for all, or one per image: what speaks for the
                 target and not for this one.
 
         Raises:
@@ -406,7 +405,7 @@ def _pictures_a_run(provider: str, threads: int | None) -> int:
     return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
 
 
-_LISTED = 5  # names of weights in a message; a transformer has a mask a layer
+_LISTED = 5  # names of weights in a message; a transformer has a mask per layer
 
 
 def _check_finite(

@@ -113,7 +113,7 @@ class Inspection:
             yield "quantised", f"{self.straight_through} nodes round; the gradient is straight-through"
 
     def layer_rows(self) -> Iterator[tuple[str, str, str]]:
-        """One row a layer."""
+        """One row per layer."""
         for layer in self.layers:
             yield layer.name, layer.operator, " x ".join(map(str, layer.shape))
 

@@ -58,13 +58,13 @@ class TargetReader:
         """One class for each of `count`, or one for all, int64 (count,); raises as `read` does."""
         given = [target] * count if _is_one(target) else _items(target)
         if len(given) != count:
-            raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one an image.")
+            raise TargetError(f"{len(given)} targets were given for {count} image(s): give one, or one per image.")
         indices = [self.number(item) for item in given]
         check_known(indices, self.width, of_classes=self.of_classes)
         return np.array(indices, dtype=np.int64)
 
     def read_against(self, against: Targets, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """What is subtracted from the targets that `read` returned, a class an image, int64 (count,); -1 for none.
+        """What is subtracted from the targets that `read` returned, a class per image, int64 (count,); -1 for none.
 
         Raises:
             TargetError: as of `read`, or a class that is subtracted from itself.

@@ -332,6 +332,19 @@ def test_labels_of_another_number(labels):
         explainer(labels=labels)
 
 
+def test_labels_that_are_no_names():
+    with pytest.raises(LabelError, match="a list of names or a file of them, not int"):
+        explainer(labels=5)
+
+
+def test_settings_keep_what_was_changed_of_the_labels():
+    net = graph(CONV + "logits = MatMul(f, u)", outputs="float[N,1001] logits", u=(4, 1001), **CONV_WEIGHTS)
+    first = explainer(net, labels=[str(i) for i in range(1000)])
+    again = xs.Explainer(first.source, **first.settings)
+    assert first.labels.note
+    assert again.labels == first.labels
+
+
 @pytest.mark.parametrize("text", ["not JSON", '{"0": "a"}', '["a"]', "[1, 2, 3, 4, 5]", "null", '"abcde"'])
 def test_damaged_labels_in_a_model(text):
     with pytest.raises(LabelError, match=r"stored in the model|1 label names"):

@@ -75,7 +75,7 @@ def markdown(found: list[dict[str, Any]]) -> str:
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder of trained models, photographs and boxes.")],
-    out: Annotated[Path, typer.Option(help="Folder for a JSON file a net.")] = Path("faithfulness"),
+    out: Annotated[Path, typer.Option(help="Folder for a JSON file per net.")] = Path("faithfulness"),
     net: Annotated[list[str] | None, typer.Option(help="Names of models; all ImageNet models without.")] = None,
     count: Annotated[int, typer.Option(min=1, help="So many pictures, drawn at random.")] = 100,
     protocol: Annotated[str, typer.Option(help="As `evaluate faithfulness` takes it.")] = "plain",

@@ -51,7 +51,7 @@ def markdown(found: list[dict[str, Any]]) -> str:
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder of trained models, photographs, boxes and masks.")],
-    out: Annotated[Path, typer.Option(help="Folder for a JSON file a net.")] = Path("localisation"),
+    out: Annotated[Path, typer.Option(help="Folder for a JSON file per net.")] = Path("localisation"),
     net: Annotated[list[str] | None, typer.Option(help="Names of models; all ImageNet models without.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="So many pictures, drawn at random; else all.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads within an operator.")] = None,

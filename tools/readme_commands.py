@@ -1,4 +1,4 @@
-"""Print the set-up commands of README.md, one a line: the blocks fenced as ```sh setup."""
+"""Print the set-up commands of README.md, one per line: the blocks fenced as ```sh setup."""
 
 import re
 from pathlib import Path

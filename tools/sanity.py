@@ -44,7 +44,7 @@ def measure(net: Net, show: Callable[..., None], *, data: Path, count: int, **op
 
 
 def markdown(found: list[dict[str, Any]]) -> str:
-    """A row a net and method."""
+    """A row per net and method."""
     columns = [column.format(first=METHODS[0]) for column in COLUMNS]
     lines = [f"| net | | {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 1) + "---|"]
     for net in found:
@@ -64,7 +64,7 @@ def draw(out: Path) -> None:
 
 def main(
     data: Annotated[Path | None, typer.Option(help="Folder of trained models and photographs.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for a JSON file a net.")] = Path("sanity"),
+    out: Annotated[Path, typer.Option(help="Folder for a JSON file per net.")] = Path("sanity"),
     net: Annotated[list[str] | None, typer.Option(help="Names of models; all ImageNet models without.")] = None,
     count: Annotated[int, typer.Option(min=1, help="So many photographs, evenly taken.")] = 30,
     stages: Annotated[int, typer.Option(min=1, help="In so many steps the layers are randomised.")] = 12,

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, each thin: parse, call, print."""
+"""The command line: one file per verb, each thin: parse, call, print."""
 
 import sys
 

@@ -114,7 +114,7 @@ def explain(
         note(f"{chosen.name}: the layer is {explainer.layer}")
     note(f"running on {explainer.provider}")
     if memory_limit is not None:
-        note(f"pictures a run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
+        note(f"pictures per run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
 
     failed = []
     with interruptible() as interruption:

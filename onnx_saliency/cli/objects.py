@@ -185,7 +185,7 @@ def find_objects(
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    """One row an object; notes where there are any."""
+    """One row per object; notes where there are any."""
     columns: list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], str]]] = [
         ("picture", lambda row, _: Path(row["image"]).name),
         ("class", lambda _, each: str(each["label"])),

@@ -109,7 +109,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and cells: one row a channel."""
+    """Columns and cells: one row per channel."""
     cells: list[tuple[str, ...]] = []
     for row in rows:
         found = row["activations"]

@@ -1,7 +1,7 @@
 """How good a map is, measured: data sets, with boxes and masks where they have them, and what is measured on them.
 
-A measure takes arrays (boxes, maps, masks), so that a table of methods and measures is made of one row a picture; those
-that sweep a threshold over a whole data set take it picture by picture.
+A measure takes arrays (boxes, maps, masks), so that a table of methods and measures is made of one row per picture;
+those that sweep a threshold over a whole data set take it picture by picture.
 """
 
 from onnx_saliency.evaluation.arrays import min_max

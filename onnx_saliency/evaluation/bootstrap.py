@@ -51,7 +51,7 @@ def bootstrap_mean(
     Fewer than `LEAST` pictures have a mean and no interval.
 
     Args:
-        values: (N,), a number or a truth value a picture.
+        values: (N,), a number or a truth value per picture.
         resamples: how often N pictures are drawn again, with replacement.
         level: the share of resampled means inside, above 0 and below 1.
         seed: of the draws, 0 or more.
@@ -63,7 +63,7 @@ def bootstrap_mean(
     """
     sample = np.asarray(values, np.float64)
     if sample.ndim != 1 or not sample.size or not np.isfinite(sample).all():
-        raise MetricError(f"an interval wants one finite number a picture, (N,); found {sample.shape}")
+        raise MetricError(f"an interval wants one finite number per picture, (N,); found {sample.shape}")
     if resamples < 1 or not 0 < level < 1 or seed < 0:
         raise MetricError(
             "an interval wants 1 or more resamples, a level between 0 and 1 and a seed of 0 or more; "

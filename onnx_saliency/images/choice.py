@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,10 +84,16 @@ def _changed(found: Preprocess, source: str, change: Change | None, known: tuple
     return (found, source) if made is base else (made, "given")
 
 
-def choose_labels(
-    given: Sequence[str] | str | os.PathLike[str] | None, stored: Mapping[str, str], classes: int | None
-) -> Labels | None:
+LabelChoice = Sequence[str] | str | os.PathLike[str] | Labels | None
+
+
+def choose_labels(given: LabelChoice, stored: Mapping[str, str], classes: int | None) -> Labels | None:
     """Return the class names given, or those stored; None where there are none.
+
+    Args:
+        given: names, a file of them, or `Labels` that were fitted to this model before; None takes what is stored.
+        stored: the model's metadata, by this package's keys.
+        classes: how many the model has, None where that is open.
 
     Raises:
         LabelError: they cannot be read, or do not fit the number of classes.
@@ -96,8 +102,16 @@ def choose_labels(
         if "labels" not in stored:
             return None
         names = _stored_labels(stored["labels"])
+    elif isinstance(given, Labels) and classes in (None, len(given)):
+        return given  # with its note of what was changed
+    elif isinstance(given, Labels):
+        names = list(given.names)
+    elif isinstance(given, str | os.PathLike):
+        names = read_labels(Path(given))
+    elif isinstance(given, Iterable):
+        names = list(given)
     else:
-        names = read_labels(Path(given)) if isinstance(given, str | os.PathLike) else list(given)
+        raise LabelError(f"labels are a list of names or a file of them, not {type(given).__name__}.")
     return Labels.fit(names, classes if classes is not None else len(names))
 
 

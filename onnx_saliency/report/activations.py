@@ -97,7 +97,7 @@ class ActivationPages:
 
 
 def activation_sheet(tops: Sequence[ChannelTop], count: int = COUNT, *, across: int = _ACROSS) -> Image.Image:
-    """Projections beside patches of each channel, `across` channels a row (Zeiler & Fergus 2013, figure 2).
+    """Projections beside patches of each channel, `across` channels per row (Zeiler & Fergus 2013, figure 2).
 
     count: how many pictures a channel has room for.
     """

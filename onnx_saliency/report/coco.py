@@ -49,7 +49,7 @@ class CocoText:
         self._annotations.append(_text(entry))
 
     def text(self) -> str:
-        """The document, an entry a line."""
+        """The document, an entry per line."""
         categories = [_text({"id": number, "name": name}) for number, name in sorted(self._categories.items())]
         parts = {"images": self._images, "categories": categories, "annotations": self._annotations}
         return "{\n" + ",\n".join(f'"{name}": {_lines(entries)}' for name, entries in parts.items()) + "\n}\n"

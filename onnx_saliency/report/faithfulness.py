@@ -42,7 +42,7 @@ LEGEND = f"* better than {RANDOM}, ** than {CENTRE} too: the 95 % interval of th
 
 
 def as_json(result: Faithfulness) -> dict[str, Any]:
-    """Protocol, a row a contender with intervals, curves and its lead over the baselines, the best of each metric.
+    """Protocol, a row per contender with intervals, curves and its lead over the baselines, the best of each metric.
 
     Of too few pictures bounds of intervals and the best are None, and `note` says so.
     """
@@ -74,7 +74,7 @@ def legend(measured: dict[str, Any]) -> str:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """A contender's row of `as_json`, a cell a metric, marked as `legend` says."""
+    """A contender's row of `as_json`, a cell per metric, marked as `legend` says."""
     return [f"{row[name]['mean']:.3f}{_mark(row, name)}" for name in METRICS]
 
 
@@ -95,7 +95,7 @@ def _mark(row: dict[str, Any], metric: str) -> str:
 
 
 def per_picture(result: Faithfulness) -> dict[str, list[Any]]:
-    """A row a contender and picture, by columns."""
+    """A row per contender and picture, by columns."""
     columns: dict[str, list[Any]] = {"image": [], "target": [], "contender": [], **{name: [] for name in METRICS}}
     for contender in result.contenders:
         columns["image"] += [as_text(name) for name in result.images]

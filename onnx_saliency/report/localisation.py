@@ -25,7 +25,7 @@ MAP_COLUMNS = ("MaxBoxAcc", "MaxBoxAccV2", "PxAP", "pointing game")
 
 
 def as_json(result: Localisation, best: str) -> dict[str, Any]:
-    """A row a contender with intervals, how much the recipe `best` is ahead of it, and the measures of the maps.
+    """A row per contender with intervals, how much the recipe `best` is ahead of it, and the measures of the maps.
 
     Of too few pictures bounds of intervals are None, and `note` says so.
     """
@@ -70,7 +70,7 @@ def _marked(given: dict[str, float | None]) -> str:
 
 
 def per_picture(result: Localisation) -> str:
-    """CSV: a row a contender and picture, by each value of its free number."""
+    """CSV: a row per contender and picture, by each value of its free number."""
     rows: list[list[Any]] = [["image", "contender", "number", "box_iou", "mask_iou", "top1_right", "top5_right"]]
     for contender in result.contenders:
         for each in contender.pictures:

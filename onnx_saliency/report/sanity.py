@@ -102,7 +102,7 @@ def _interval(interval: dict[str, float] | None, sign: str = "") -> str:
 
 
 def per_picture(result: Sanity) -> str:
-    """CSV: a row a picture, method, test and stage, with all measures; empty where a map is constant or has no sign."""
+    """CSV: a row per picture, method, test and stage, with all measures; empty where there is none."""
     lines: list[list[Any]] = [["image", "class", "method", "test", "stage", "layers", *MEASURES]]
     sizes = [len(stage.layers) for stage in result.stages]
     for checked in result.methods:
@@ -125,7 +125,7 @@ def similarity_curves(result: Sanity, measure: str = "spearman") -> npt.NDArray[
 
 
 def map_sheet(result: Sanity, picture: npt.NDArray[np.uint8] | None = None, columns: int | None = None) -> Image.Image:
-    """The maps of the first picture, a row a method: trained, then with ever more layers randomised.
+    """The maps of the first picture, a row per method: trained, then with ever more layers randomised.
 
     Args:
         result: what was measured.

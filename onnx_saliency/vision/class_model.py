@@ -21,12 +21,12 @@ from onnx_saliency.exporter.scores import SCORES as ALL_SCORES
 from onnx_saliency.exporter.scores import score_model
 from onnx_saliency.graph import ModelSource, load
 from onnx_saliency.images import Labels, to_pixels
-from onnx_saliency.images.choice import PreprocessChoice
+from onnx_saliency.images.choice import LabelChoice, PreprocessChoice
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
 from onnx_saliency.runtime import Batches, Iteration, Session, first_provider
 from onnx_saliency.targets import TargetReader
-from onnx_saliency.vision.step import LabelChoice, prepare_step
+from onnx_saliency.vision.step import prepare_step
 
 _RESCUES = (0.01, 0.1, 0.5)
 """Standard deviations of the start, tried in turn, of an image whose gradient is zero where it should begin."""

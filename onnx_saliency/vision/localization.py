@@ -21,7 +21,7 @@ def localize(
     recipe: str | SegmentRecipe = PAPER,
     **options: Any,
 ) -> list[list[Segmentation]]:
-    """Find the objects of each picture's best classes, from one forward pass: one map, one mask and one box a class.
+    """Find the objects of each picture's best classes, from one forward pass: one map, one mask and one box per class.
 
     Args:
         model: as `Explainer` takes it, or an `Explainer`.

@@ -152,9 +152,9 @@ class Segmenter:
         return array, place
 
     def _explain(self, views: npt.NDArray[Any], target: Targets) -> tuple[list[int], Floats, list[list[Floats]]]:
-        """Explain the same classes of all views: the classes, all probabilities, and for each class a map a view."""
+        """Explain the same classes of all views: the classes, all probabilities, and for each class a map per view."""
         asked = _listed(target)
-        self.explainer.check_target(asked)  # they are not one a view
+        self.explainer.check_target(asked)  # they are not one per view
         explanation = self.explainer.explain(views, asked)
         probability = explanation.probabilities[:: self.top].mean(axis=0)
         of_view = explanation.target.reshape(len(views), self.top)

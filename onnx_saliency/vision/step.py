@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +23,8 @@ from onnx_saliency.exporter.metadata import write_metadata
 from onnx_saliency.exporter.objective import describe_score
 from onnx_saliency.graph import Classifier, ModelSource, load
 from onnx_saliency.images import Labels, Preprocess
-from onnx_saliency.images.choice import DEFAULT_SIZE, PreprocessChoice, choose_labels, choose_preprocess
+from onnx_saliency.images.choice import DEFAULT_SIZE, LabelChoice, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.targets import TargetReader
-
-LabelChoice = Sequence[str] | str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)

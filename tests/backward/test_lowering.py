@@ -254,7 +254,7 @@ GATES = {  # what of the gradient stays in the blocked layout
 @pytest.mark.parametrize("size", [(16, 6, 7), (16, 1, 5), (24, 6, 7), (1, 6, 7)])
 @pytest.mark.parametrize("body", GATES)
 def test_gates_stay_in_blocks(body, size):
-    """What is one number a channel meets pictures in their shape, where they come from the blocked layout."""
+    """What is one number per channel meets pictures in their shape, where they come from the blocked layout."""
     model = parse(f"(float[2,{','.join(map(str, size))}] x) => (float[2,c,h,w] y)", body)
     rng = np.random.default_rng(0)
     feeds = {"x": rng.standard_normal((2, *size)).astype(np.float32)}

@@ -77,7 +77,7 @@ def test_as_many_have_one_as_rule_chance_out():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: bootstrap_mean([]), "one finite number a picture"),
+        (lambda: bootstrap_mean([]), "one finite number per picture"),
         (lambda: bootstrap_mean([[1.0]]), r"\(1, 1\)"),
         (lambda: bootstrap_mean([np.nan]), "finite"),
         (lambda: bootstrap_mean([1], resamples=0), "resamples"),

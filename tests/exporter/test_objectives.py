@@ -287,7 +287,7 @@ def test_against_a_class_that_is_not_there(against):
         xs.Explainer(net(), providers=["cpu"]).explain(X, 1, against=against)
 
 
-# --- several classes an image -------------------------------------------------------------------
+# --- several classes per image -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["gradient", "guided", "integrated_gradients", "layercam", "smoothgrad", "ten_crop"])

@@ -183,7 +183,7 @@ def test_two_in_a_row():
 
 SCALED = " y = Mul(c, scale) z = Add(bias, y)"
 PER_CHANNEL = {
-    "a number a channel": (4, 1, 1),
+    "a number per channel": (4, 1, 1),
     "all axes": (1, 4, 1, 1),
     "one number": (),
     "one, three axes": (1, 1, 1),
@@ -219,7 +219,7 @@ def test_scale_and_bias_behind_a_normalisation_that_stays():
 NOT_OF_CHANNELS = {
     "along a row": "s = Mul(c, row)",
     "along both": "s = Mul(c, plane)",
-    "one an image": "s = Mul(c, image4)",
+    "one per image": "s = Mul(c, image4)",
     "a longer one": "s = Mul(c, five)",
     "another value": "d = Conv(image, w) s = Mul(c, d)",
     "itself": "s = Add(c, c)",

@@ -1,4 +1,4 @@
-"""What is called a row an image is one: f(x[rows]) = f(x)[rows]. What mixes images is not called so."""
+"""What is called a row per image is one: f(x[rows]) = f(x)[rows]. What mixes images is not called so."""
 
 import numpy as np
 import onnx_ir as ir

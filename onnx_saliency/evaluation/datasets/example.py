@@ -65,7 +65,7 @@ class Dataset:
 
     Attributes:
         name: of the data set and the part of it, as "VOC2012 val".
-        examples: one a picture and class.
+        examples: one per picture and class.
         classes: the data set's own classes in their order, where it has one.
         synonyms: other names of a class, to find it among the model's labels.
         failed: (file, reason) of examples that were left out because they could not be used.

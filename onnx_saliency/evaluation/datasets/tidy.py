@@ -1,4 +1,4 @@
-"""One row a box in a CSV file: what a data set of one's own is best written as."""
+"""One row per box in a CSV file: what a data set of one's own is best written as."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Contender:
         name: in tables.
         baseline: whether it knows nothing of the model.
         curves: of each mode, a float64 (T,) a picture.
-        values: of each metric, a number a picture.
+        values: of each metric, a number per picture.
     """
 
     name: str

@@ -15,7 +15,7 @@ from onnx_saliency.evaluation.arrays import as_map, pearson
 Floats = npt.NDArray[np.float64]
 
 GRID = 14
-"""Cells across and down; a small picture has one a pixel."""
+"""Cells across and down; a small picture has one per pixel."""
 SHARES = (0.05, 0.1, 0.2, 0.4)
 """Of the cells, that are removed at once, wherever they lie."""
 DRAWS = 12

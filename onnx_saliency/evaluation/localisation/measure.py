@@ -250,7 +250,7 @@ def _best(rows: Floats) -> Floats:
 
 
 def summary(result: Localisation) -> list[dict[str, Any]]:
-    """A row a contender: means and their intervals, of boxes and, where the data set has them, of masks."""
+    """A row per contender: means and their intervals, of boxes and, where the data set has them, of masks."""
     rows = []
     for each in result.contenders:
         row: dict[str, Any] = {"name": each.name, "known_class": bootstrap_mean(each.known)._asdict()}
