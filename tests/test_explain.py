@@ -553,7 +553,7 @@ def test_other_sessions_take_no_cuda_graph():
 OF_ANOTHER_KIND = {
     "batch_size": ({"batch_size": 2.5}, "batch_size is a whole number of pictures, 1 or more, not 2.5"),
     "batch_size as text": ({"batch_size": "2"}, "not '2'"),
-    "threads": ({"threads": 1.5}, "Threads are a whole number, 1 or more, not 1.5"),
+    "threads": ({"threads": 1.5}, "1 to 1024 threads, not 1.5"),
     "several": ({"several": "all"}, "Several classes are 1 or more; the model has 5, not 'all'"),
 }
 

@@ -83,7 +83,7 @@ def test_inspect_a_score_that_does_not_depend_on_the_image(tmp_path, command):
 
 
 def test_inspect_a_rule_that_cannot_serve(tmp_path, command):
-    """The weight of the convolution depends on the image."""
+    """The weight of the convolution is computed from the image."""
     body = "w = ReduceMean<keepdims = 1>(image) u = Expand(w, shape) c = Conv(image, u)"
     body += " p = GlobalAveragePool(c) logits = Flatten(p)"
     path = tmp_path / "net.onnx"
@@ -93,7 +93,7 @@ def test_inspect_a_rule_that_cannot_serve(tmp_path, command):
     ran = command("inspect", path)
     assert ran.code == 2
     assert "cannot be explained: 1 node(s)" in ran.out
-    assert "its weight depends on the image" in ran.out
+    assert "its weight is not fixed" in ran.out
 
 
 def test_inspect_an_explained_model(net, command):

@@ -63,5 +63,5 @@ def test_the_cpu_takes_pads_of_any_kind():
 
 
 def test_a_provider_without_a_list():
-    with pytest.raises(ProviderError, match=r"'tensorrt' is kept; of cuda, cpu there is one"):
+    with pytest.raises(ProviderError, match=r"'tensorrt' is kept; there are lists for cuda, cpu"):
         placed(small(), "tensorrt")
