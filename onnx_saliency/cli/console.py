@@ -22,7 +22,6 @@ FAILED = 2  # usage, or the model
 INTERRUPTED = 130  # by Ctrl-C, as shells have it
 
 _GAP = 2  # letters between columns
-_LEAST = 8  # letters of a column that is broken, or its longest word where that is shorter
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -53,39 +52,35 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = (), whole: Sequence[str] = ()
-) -> None:
-    """Print a table; the columns named in `numbers` are set to the right.
-
-    Those in `whole` are not broken while there is room, the first of them longest; what is broken loses no letter.
-    """
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """Print a table, of which no letter is lost on a narrow terminal; the columns in `numbers` are set to the right."""
     cells = [list(row) for row in rows]
-    unbroken = _unbroken(columns, cells, whole)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column in unbroken
-        )
+    for column, width in zip(columns, _widths(columns, cells), strict=True):
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold", width=width)
     for row in cells:
         table.add_row(*(escape(cell) for cell in row))
     out.print(table)
 
 
-def _unbroken(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str]) -> set[str]:
-    """Those of the columns in `whole` that fit beside the others: Rich would cut off what does not."""
-    room, more = out.width, {}
-    for column, *cells in zip(columns, *rows, strict=True):
-        texts = (column, *cells)
-        least = min(_LEAST, max(cell_len(word) for text in texts for word in (text.split() or [""])))
-        more[column] = max(map(cell_len, texts)) - least
-        room -= least + _GAP
-    found: set[str] = set()
-    for column in whole:
-        if more[column] <= room:
-            found.add(column)
-            room -= more[column]
-    return found
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """As wide as their texts; where there is no room, the widest are broken, between words while there is room.
+
+    What comes first says what a row is about, so it is the last to be broken, if it fits at all.
+    """
+    texts = list(zip(columns, *rows, strict=True))
+    wanted = [max(map(cell_len, each)) for each in texts]
+    words = [max((cell_len(word) for text in each for word in text.split()), default=0) for each in texts]
+    room = out.width - _GAP * (len(columns) - 1)
+    most = max((most for most in range(1, max(words) + 1) if sum(min(most, word) for word in words) <= room), default=1)
+    widths = [min(most, word) for word in words]
+    room -= sum(widths)
+    lacking = [want - width for want, width in zip(wanted, widths, strict=True)]
+    for index in sorted(range(len(widths)), key=lambda index: (index > 0 or lacking[0] > room, lacking[index])):
+        more = max(0, min(lacking[index], room))
+        widths[index] += more
+        room -= more
+    return widths
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

@@ -84,7 +84,7 @@ def measure(
         print_json(measured)
         return bool(measured["failed"])
     rows = [[row["name"], *cells(row)] for row in measured["contenders"]]
-    print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()), whole=["", *COLUMNS.values()])
+    print_table(["", *COLUMNS.values()], rows, numbers=list(COLUMNS.values()))
     out.print(f"\n{legend(measured)}")
     if not measured["note"]:
         out.print("\nBest method:")

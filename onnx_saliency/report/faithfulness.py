@@ -26,12 +26,12 @@ from onnx_saliency.report.table import counted, csv_text
 
 RANDOM, CENTRE, _ = BASELINES
 COLUMNS = {
-    "deletion": "deletion↓",
-    "insertion": "insertion↑",
-    "average_drop": "drop↓",
-    "average_increase": "increase↑",
-    "infidelity": "infidelity↓",
-    "sensitivity_n": "sens-n↑",
+    "deletion": "deletion ↓",
+    "insertion": "insertion ↑",
+    "average_drop": "drop ↓",
+    "average_increase": "increase ↑",
+    "infidelity": "infidelity ↓",
+    "sensitivity_n": "sens-n ↑",
 }
 """Metrics as tables call them, with the way that is better."""
 CURVES: dict[Mode, str] = {mode: f"{mode}.png" for mode in MODES}

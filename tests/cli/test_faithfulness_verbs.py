@@ -45,7 +45,7 @@ def test_what_is_left(net, data, tmp_path, command):
 def test_the_table_and_the_protocol_beside_it(net, data, tmp_path, command):
     ran = command("evaluate", "faithfulness", net, data, "-o", tmp_path / "out", "--protocol", "rise", *FEW)
     assert ran.code == 0
-    for word in ("deletion↓", "centre first", "3 picture(s): too few to tell methods apart"):
+    for word in ("deletion ↓", "centre first", "3 picture(s): too few to tell methods apart"):
         assert word in ran.out
     assert "224 pixels a step" in ran.err
     assert "probability of the predicted class" in ran.err

@@ -76,7 +76,7 @@ def _print(measured: dict[str, Any]) -> None:
 
     columns = [column.format(best=BEST.name) for column in COLUMNS]
     rows = [[row["name"], *cells(row, intervals=False)] for row in measured["contenders"]]
-    print_table(["", *columns], rows, numbers=columns, whole=[""])
+    print_table(["", *columns], rows, numbers=columns)
     mark = "* the 95 % interval of the difference leaves out 0; the intervals are in results.json"
     out.print(f"\n{measured['note'] or mark}\n")
     print_table(

@@ -94,7 +94,7 @@ def sanity(
     else:
         rows = pages.measured["methods"]
         columns = [column.format(first=result.methods[0].method) for column in COLUMNS]
-        print_table(["", *columns], [[row["method"], *cells(row)] for row in rows], numbers=columns[:-1], whole=[""])
+        print_table(["", *columns], [[row["method"], *cells(row)] for row in rows], numbers=columns[:-1])
         out.print(
             "\nRank correlation with the map of the trained network, mean and 95 % interval over pictures; a method "
             f"passes below {threshold:g}, with all {result.layers[-1]} layers random, with the upper "
