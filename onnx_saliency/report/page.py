@@ -111,7 +111,7 @@ def section_html(section: Section) -> str:
     details = f'<div class="details">\n{bars}{facts}</div>\n' if bars or facts else ""
     return f"""<section>
 <h2>{escape(section.title)}</h2>
-{lead}{table}<div class="figures">
+{lead}{table}<div class="figures{" wide" if any(map(_is_wide, section.figures)) else ""}">
 {figures}</div>
 {details}</section>
 """
@@ -130,6 +130,14 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _figure(figure: Figure, picture: str) -> str:
     alt = f"{figure.caption}: {picture}"
     return f"<figure>{_image(figure, alt)}<figcaption>{escape(figure.caption)}</figcaption></figure>\n"
+
+
+def _is_wide(figure: Figure | Gallery) -> bool:
+    """Whether it is drawn more than twice as wide as high, as curves are, whose words need room."""
+    if isinstance(figure, Gallery):
+        return False
+    height, width = figure.pixels.shape[:2]
+    return bool(width > 2 * height)
 
 
 def _gallery(gallery: Gallery, picture: str) -> str:

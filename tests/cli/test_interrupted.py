@@ -100,9 +100,9 @@ class Full(io.StringIO):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 2), (errno.EPIPE, 1)])
 def test_a_full_standard_output(net, monkeypatch, capsys, at_once, options, number, code):
-    monkeypatch.setattr(sys, "stdout", Full(number, at_once=at_once))
-    monkeypatch.setattr(sys, "argv", ["onnx-saliency", "inspect", str(net), *options])
-    with pytest.raises(SystemExit) as stop:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:  # undone before capsys takes its own back
+        patch.setattr(sys, "stdout", Full(number, at_once=at_once))
+        patch.setattr(sys, "argv", ["onnx-saliency", "inspect", str(net), *options])
         app.main()
     assert stop.value.code == code
     said = "error: the results cannot be printed: No space left on device. Free space, or print elsewhere.\n"
