@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
@@ -109,6 +110,12 @@ class Interruption:
 
     happened: bool = False
 
+    def after(self, done: int, pictures: int) -> str:
+        """How far the loop came, if it was interrupted, else nothing."""
+        from onnx_saliency.report.table import counted
+
+        return f"interrupted after {done} of {counted(pictures, 'picture')}" if self.happened else ""
+
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
@@ -118,6 +125,15 @@ def interruptible() -> Iterator[Interruption]:
         yield interruption
     except KeyboardInterrupt:
         interruption.happened = True
+
+
+def leave(partial: str, failed: Sequence[object]) -> None:
+    """Leave with the exit code of a verb that was interrupted, which is said, or of which some pictures failed."""
+    if partial:
+        fail(partial)
+        raise typer.Exit(INTERRUPTED)
+    if failed:
+        raise typer.Exit(PARTIAL)
 
 
 @contextmanager

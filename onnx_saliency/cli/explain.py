@@ -10,10 +10,9 @@ from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import (
-    INTERRUPTED,
-    PARTIAL,
     fail,
     interruptible,
+    leave,
     note,
     out,
     print_json,
@@ -75,7 +74,6 @@ def explain(
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.results import Results, result_names
     from onnx_saliency.report.run import failures
-    from onnx_saliency.report.table import counted
 
     sources = options.sources(images, output_folder, lambda found: result_names(found, top or 1))
     chosen = options.method(
@@ -129,8 +127,7 @@ def explain(
                 results.add(explainer, explainer.explain(pictures, wanted, against=other))
     for _, why in failed:
         fail(why)
-    done = len(results.rows) // (top or 1) + len(failed)
-    partial = f"interrupted after {done} of {counted(len(sources), 'picture')}" if interruption.happened else ""
+    partial = interruption.after(len(results.rows) // (top or 1) + len(failed), len(sources))
     if results.rows:
         results.finish(model=str(model), explainer=explainer, failed=failed, partial=partial)
     if json:
@@ -147,11 +144,7 @@ def explain(
         out.print(
             f"\nOverlays, maps and numbers are in {where}, all of it on one page: [bold]{index}[/]", soft_wrap=True
         )
-    if partial:
-        fail(partial)
-        raise typer.Exit(INTERRUPTED)
-    if failed:
-        raise typer.Exit(PARTIAL)
+    leave(partial, failed)
 
 
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -12,10 +12,9 @@ from rich.markup import escape
 
 from onnx_saliency.cli import options
 from onnx_saliency.cli.console import (
-    INTERRUPTED,
-    PARTIAL,
     fail,
     interruptible,
+    leave,
     note,
     out,
     print_json,
@@ -131,7 +130,6 @@ def find_objects(
     from onnx_saliency.errors import ImageError
     from onnx_saliency.images import read_picture
     from onnx_saliency.report.segmentations import Segmentations, result_names
-    from onnx_saliency.report.table import counted
     from onnx_saliency.vision import Segmenter
 
     sources = options.sources(images, folder, lambda found: result_names(found, top))
@@ -166,10 +164,7 @@ def find_objects(
                 results.add(segmenter.segment(picture, target))
     for _, why in results.failed:
         fail(why)
-    if interruption.happened:
-        results.partial = (
-            f"interrupted after {len(results.rows) + len(results.failed)} of {counted(len(sources), 'picture')}"
-        )
+    results.partial = interruption.after(len(results.rows) + len(results.failed), len(sources))
     if results.rows:
         results.finish()
     if asked.json:
@@ -177,11 +172,7 @@ def find_objects(
     elif results.rows:
         _print(results.rows)
         out.print(f"\nAll of it on one page: [bold]{escape(str(folder / 'index.html'))}[/]", soft_wrap=True)
-    if results.partial:
-        fail(results.partial)
-        raise typer.Exit(INTERRUPTED)
-    if results.failed:
-        raise typer.Exit(PARTIAL)
+    leave(results.partial, results.failed)
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The backward rules, one file a family. Importing them registers all rules."""
+"""The backward rules, one file per family. Importing them registers all rules."""
 
 from onnx_saliency.backward.rules import (
     activation,
