@@ -7,7 +7,7 @@
 PyTorch runs the original ONNX graph, node by node, with its own functions. The error of a gradient g is
 ‖g − g64‖ / ‖g64‖. A rectifier or pool so near its kink that rounding decides costs a float32 gradient a thousandth or
 more at one blow, here as there: figures near 1e-6 had no such kink, the others show how many and how grave they were.
-In double precision there is none. Every profile is run on the CPU, that of CUDA too.
+In mixed and double precision there is none. Every profile is run on the CPU, that of CUDA too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from onnx_saliency.backward import PROFILES
-from onnx_saliency.exporter import export
+from onnx_saliency.exporter import Precision, export
 
 sys.path += [str(Path(__file__).parents[1] / "tests" / room) for room in ("models", "reference")]
 import light
@@ -42,6 +42,7 @@ import pictures
 Array = npt.NDArray[Any]
 Tensor = torch.Tensor
 
+LONGER: tuple[Precision, ...] = ("mixed", "double")
 COLUMNS = (
     "net",
     "ours, median",
@@ -49,9 +50,7 @@ COLUMNS = (
     *(f"profile {profile}, median" for profile in PROFILES[1:]),
     "float32 autograd, median",
     "max",
-    "ours in double precision, median",
-    "max",
-    "cost of it",
+    *(heading for precision in LONGER for heading in (f"ours, {precision} precision, median", "max", "cost of it")),
     "outputs, max",
 )
 
@@ -219,45 +218,51 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 class Figures:
     """What is in a row of the table.
 
-    errors: one row per image; of each profile, of float32 autograd, and of double precision.
-    cost: of each image, double precision's time by that of the first profile.
+    errors: one row per image; of each profile, of float32 autograd, and of each longer precision.
+    costs: of each image, each longer precision's time by that of single precision, both for the CPU.
     outputs: the largest relative difference of the model's own outputs, in float32.
     """
 
     errors: Array
-    cost: Array
+    costs: Array
     outputs: float
 
     @property
     def row(self) -> tuple[str, ...]:
         """As in the table."""
         median, largest = ([f"{e:.1e}" for e in each] for each in (np.median(self.errors, 0), self.errors.max(0)))
-        both = (figure for pair in zip(median[-2:], largest[-2:], strict=True) for figure in pair)
-        return (median[0], largest[0], *median[1:-2], *both, f"{np.median(self.cost):.1f}", f"{self.outputs:.1e}")
+        costs = [f"{cost:.1f}" for cost in np.median(self.costs, 0)]
+        count = len(PROFILES)
+        longer = zip(median[count + 1 :], largest[count + 1 :], costs, strict=True)
+        return (
+            *(median[0], largest[0], *median[1:count], median[count], largest[count]),
+            *(figure for figures in longer for figure in figures),
+            f"{self.outputs:.1e}",
+        )
 
 
 def measure(model: onnx.ModelProto, images: Array) -> Figures:
-    """The errors of every profile, of double precision and of float32 autograd; the cost is a ratio, image by image."""
+    """The errors of every profile, of float32 autograd and of longer precisions; costs are ratios, image by image."""
     exact, ordinary = Network(model, torch.float64), Network(model, torch.float32)
     original = _session(model)
     single = [_session(export(model, profile=each, check=False)) for each in PROFILES]
-    double = _session(export(model, precision="double", check=False))
+    longer = [_session(export(model, profile="cpu", precision=each, check=False)) for each in LONGER]
     names = [value.name for value in original.get_outputs()]
     errors, costs, outputs = [], [], []
     for image in images:
         feeds = {exact.image: image[None]}
         before = original.run(names, feeds)
         gradients, seconds = [], []
-        for session in (*single, double):
+        for session in (*single, *longer):
             start = time.perf_counter()
             gradient, *after = session.run(["input_gradient", *names], feeds)
             seconds.append(time.perf_counter() - start)
             gradients.append(gradient)
-            outputs += [] if session is double else [_error(a, b) for a, b in zip(after, before, strict=True)]
+            outputs += [] if session in longer else [_error(a, b) for a, b in zip(after, before, strict=True)]
         gradients.insert(len(single), ordinary.gradient(image[None]))
         expected = exact.gradient(image[None])
         errors.append([_error(gradient, expected) for gradient in gradients])
-        costs.append(seconds[-1] / seconds[0])
+        costs.append(np.array(seconds[len(single) :]) / seconds[PROFILES.index("cpu")])
     return Figures(np.array(errors), np.array(costs), max(outputs))
 
 

@@ -8,7 +8,7 @@ from onnx_saliency.backward.lowering import profile_for
 from onnx_saliency.backward.registry import Policy, classify, find_rule, is_expanded, is_straight_through, supported
 from onnx_saliency.backward.relu import DECONVNET, GRADIENT, GUIDED, is_rectifier, is_smooth, leaky
 from onnx_saliency.backward.residual import damped
-from onnx_saliency.backward.tensor import PROFILES, Profile, Tape, Tensor, full_like, op
+from onnx_saliency.backward.tensor import PROFILES, Profile, Tape, Tensor, full_like, op, shortened
 from onnx_saliency.backward.walk import Path, backward, check_rules, find_path, nodes_on, reads
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "profile_for",
     "reads",
     "rules",
+    "shortened",
     "supported",
 ]

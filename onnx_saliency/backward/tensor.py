@@ -27,7 +27,8 @@ class Tape:
 
     Args:
         prefix: every new value's name begins with it.
-        dtype: the floating type rules compute in; values of a shorter one are widened when read.
+        dtype: the floating type rules compute in. Values of a shorter one are widened when read. Those of a longer one
+            are compared as they are, and shortened where an operator takes them together with values of `dtype`.
         profile: the runtime that rules write for, where they have a choice (`lowering`).
     """
 
@@ -45,7 +46,7 @@ class Tape:
         """Return a value of the forward graph, floats widened to the tape's type."""
         if value not in self._read:
             tensor = Tensor(self, value)
-            if tensor.dtype.is_floating_point() and tensor.dtype != self.dtype:
+            if tensor.dtype.is_floating_point() and tensor.dtype.bitwidth < self.dtype.bitwidth:
                 tensor = op.Cast(tensor, to=self.dtype)
                 tensor.value.shape = value.shape
             self._read[value] = tensor
@@ -72,6 +73,7 @@ class Tape:
         self, op_type: str, inputs: Sequence[Tensor | None], attributes: dict[str, Any], outputs: int
     ) -> list[Tensor]:
         """Write one node and return its outputs."""
+        inputs = self._in_one_type(op_type, inputs)
         name = f"{self.prefix}{self.scope}{op_type}_{self.written}"
         self.written += 1
         dtypes = _result_types(op_type, inputs, attributes, outputs)
@@ -89,6 +91,12 @@ class Tape:
         )
         self.nodes.append(node)
         return [Tensor(self, value) for value in values]
+
+    def _in_one_type(self, op_type: str, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """Floats longer than the tape's in its type where they meet it: a type variable of an operator has one."""
+        given = list(zip(_repeat(_signature(op_type)[0], inputs), inputs, strict=True))
+        met = {variable for variable, t in given if t is not None and t.dtype == self.dtype}
+        return [shortened(t, self.dtype) if t is not None and variable in met else t for variable, t in given]
 
 
 class Tensor:
@@ -236,6 +244,12 @@ op = _Operators()
 def full_like(x: Tensor, value: float) -> Tensor:
     """`value` everywhere, in the shape of `x` and the type of the tape."""
     return op.Expand(np.array(value, x.tape.dtype.numpy()), x.shape)
+
+
+def shortened(x: Tensor, dtype: ir.DataType) -> Tensor:
+    """`x`, in `dtype` where its own type is a longer floating one."""
+    is_longer = x.dtype.is_floating_point() and x.dtype.bitwidth > dtype.bitwidth
+    return op.Cast(x, to=dtype) if is_longer else x
 
 
 def _as_array(operand: int | float | Sequence[int] | np.ndarray, tape: Tape) -> np.ndarray:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_saliency.backward.broadcasting import unbroadcast
 from onnx_saliency.backward.registry import Call, Policy, Rule, broadcasts, carries, find_rule, refusal
 from onnx_saliency.backward.relu import GRADIENT, is_rectifier
-from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op
+from onnx_saliency.backward.tensor import NotDifferentiableError, Tape, Tensor, op, shortened
 from onnx_saliency.errors import UnsupportedOperatorError
 from onnx_saliency.graph.bodies import Body, bodies, captured
 from onnx_saliency.graph.writer import subgraphs
@@ -134,7 +134,7 @@ def backward(
     """
     path = find_path(graph, seeds, wrt)
     check_rules(path, policy)
-    grads: dict[ir.Value, list[Tensor]] = {value: [seed] for value, seed in seeds.items()}
+    grads: dict[ir.Value, list[Tensor]] = {value: [shortened(seed, tape.dtype)] for value, seed in seeds.items()}
     refused: list[str] = []
     for node in reversed(path.nodes):
         dys = [_settle(grads, value) for value in node.outputs]
@@ -185,6 +185,7 @@ def _apply(
 
 
 def _in_shape_of(value: ir.Value, gradient: Tensor) -> Tensor:
+    gradient = shortened(gradient, gradient.tape.dtype)
     gradient.value.shape = value.shape
     return gradient
 

@@ -114,10 +114,10 @@ NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do not keep the rewritten model on disk, nor take it from there.")
 ]
 Precision = Annotated[
-    Literal["single", "double"],
+    Literal["single", "mixed", "double"],
     typer.Option(
-        help="Numbers to compute with: single, or double, which is exact but for the rounding of the result and "
-        "takes several times as long."
+        help="Numbers to compute with: single; mixed, where rounding turns no ReLU and no maximum, but which takes "
+        "two to four times as long; or double, exact but for the rounding of the result, which takes longer."
     ),
 ]
 Providers = Annotated[

@@ -1,7 +1,7 @@
 """The explained model: the classifier plus the subgraph that carries the score back to the image."""
 
 from onnx_saliency.exporter.check import check_outputs, check_same
-from onnx_saliency.exporter.explained import Explained, Options, build_explained
+from onnx_saliency.exporter.explained import Explained, Options, Precision, build_explained
 from onnx_saliency.exporter.exporter import explain_model, export, warn_of_method
 from onnx_saliency.exporter.metadata import read_metadata
 from onnx_saliency.exporter.methods import METHODS, Method, find_method
@@ -19,6 +19,7 @@ __all__ = [
     "Method",
     "Neuron",
     "Options",
+    "Precision",
     "Score",
     "Whole",
     "build_explained",

@@ -25,6 +25,7 @@ from onnx_saliency.backward import (
     is_straight_through,
     nodes_on,
     op,
+    shortened,
 )
 from onnx_saliency.classes import check_apart, check_known
 from onnx_saliency.errors import ExportError, ModelError, TargetError
@@ -51,7 +52,7 @@ from onnx_saliency.graph.shapes import infer_shapes
 from onnx_saliency.numeric import is_integer
 
 Target = Literal["default", "required"] | int
-Precision = Literal["single", "double"]
+Precision = Literal["single", "mixed", "double"]
 
 TARGET, SALIENCY, LOGITS, CHOSEN = "target", "saliency", "saliency/logits", "saliency/class"
 AGAINST, VALUE, GAP = "saliency/against", "saliency/score", "saliency/gap"
@@ -73,8 +74,8 @@ class Options:
         details: also take `saliency/against`, a class per image whose score is subtracted, and output the scores
             [N, classes], the class explained, its score and what else the method has to say, for `Explainer`.
         profile: the runtime that the new nodes are written for, where that makes a difference.
-        precision: "double" computes in float64 inside, at a multiple of the cost, so that no rectifier and no maximum
-            is decided by rounding; then the profile is portable.
+        precision: "mixed" computes the scores in float64, at a multiple of the cost, so that no rectifier and no
+            maximum is decided by rounding; "double" the gradient too, and then the profile is portable.
     """
 
     method: Method = field(default_factory=Gradient)
@@ -200,19 +201,16 @@ def build_explained(
         batch = op.ConstantOfShape(op.Shape(scores, end=1), value=_ZERO)
         outputs[LOGITS] = class_scores(tape.read(exact.score), classifier.batch)
         outputs[CHOSEN] = op.Reshape(chosen, [-1]) if options.several is not None else chosen + batch
-    if compute_type(image) != tape.dtype:  # callers and runtimes know the types of the model
-        outputs = {
-            name: op.Cast(value, to=compute_type(image)) if value.dtype == tape.dtype else value
-            for name, value in outputs.items()
-        }
+    promised = compute_type(image)  # callers and runtimes know the types of the model
+    outputs = {name: shortened(value, promised) for name, value in outputs.items()}
     changed, smooth = _changed(path, method)
-    known = _describe(options, changed, smooth, layer, find_path(graph, [exact.score], [image]))
+    described = _describe(options, changed, smooth, layer, find_path(graph, [exact.score], [image]))
     _append(graph, tape, outputs, classifier, options, width)
     tidy(classifier.model)
-    if options.precision == "double":
+    if options.precision != "single":
         write_out_double(classifier.model)
         tidy(classifier.model)
-    write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
+    write_metadata(classifier.model.metadata_props, {**described, **(facts or {})})
     return Explained(classifier.model, original, classifier, options, width, changed, smooth, layer)
 
 

@@ -74,9 +74,9 @@ def export(
             what the model states.
         profile: what the new nodes are written for: "portable", any runtime; "cpu" or "cuda", the operators that are
             fastest in onnxruntime there. All are standard operators and give the same numbers.
-        precision: "double" computes in float64 inside: the gradient is exact but for the rounding of the result, where
-            float32 puts a rectifier or a maximum now and then on its other side; at a multiple of the cost, with
-            weights stored in float64. Inputs and outputs keep their types.
+        precision: "mixed" computes the scores in float64, where float32 puts a rectifier or a maximum now and then on
+            its other side, at two to four times the cost; "double" the gradient too, exact but for the rounding of the
+            result, at more. Both store weights in float64. Inputs and outputs keep their types.
         check: run original and result on a random input and refuse on a difference.
 
     Raises:
@@ -126,7 +126,7 @@ def explain_loaded(
     preprocess: SupportsJson | Callable[[Size], SupportsJson] | None = None,
 ) -> Explained:
     """`explain_model` of what `load` returned."""
-    double = options.precision == "double"
+    double = options.precision != "single"
     classifier = without_rounding(read_classifier(original.clone(), input=input, output=output, double=double))
     recipe = preprocess(classifier.size) if callable(preprocess) else preprocess
     facts = {"version": version("onnx-saliency")} | ({"preprocess": recipe.to_json()} if recipe else {})

@@ -1,4 +1,4 @@
-"""Double precision: exact to its own rounding, on kernels that onnxruntime has."""
+"""Mixed and double precision: exact to their own rounding, on kernels that onnxruntime has."""
 
 import math
 
@@ -112,7 +112,39 @@ def test_the_gradient_is_that_of_a_double_model():
     close(logits, run(small(), {"image": x})[0], 1e-6)
 
 
-def test_an_image_with_channels_last():
+longer = pytest.mark.parametrize("precision", ["mixed", "double"])
+
+
+@pytest.mark.parametrize("profile", ["portable", "cpu"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Add(image, t) b = Sub(a, one) d = Relu(b)",
+        "a = Add(image, t) b = Sub(a, one) d = LeakyRelu(b)",
+        "a = Sub(image, t) d = Clip(a, zero, one)",
+        "a = Add(image, slant) d = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a)",
+        "a = Add(image, slant) d = GlobalMaxPool(a)",
+        "a = Add(image, slant) d = ReduceMax(a, axes)",
+    ],
+    ids=["Relu", "LeakyRelu", "Clip", "MaxPool", "GlobalMaxPool", "ReduceMax"],
+)
+def test_what_rounding_would_decide(body, profile):
+    """Numbers that float32 cannot tell apart lie on the sides they lie on, in mixed precision too."""
+    numbers = {"t": 1e-12, "zero": 0, "one": 1, "slant": 1e-12 * np.arange(64).reshape(1, 1, 8, 8)}
+    weights = {name: np.float32(value) for name, value in numbers.items()} | {"axes": np.array([2, 3])}
+    body += " p = GlobalAveragePool(d) f = Flatten(p) logits = Gemm<transB = 1>(f, v)"
+    model = graph(body, **weights, v=(5, 3))
+    x = {"image": np.ones((1, 3, 8, 8), np.float32)}
+    single, mixed, double = (
+        run(xs.export(model, precision=each, profile=profile), x, ["input_gradient"])[0]
+        for each in ("single", "mixed", "double")
+    )
+    close(mixed, double, 1e-6)
+    assert np.linalg.norm(single - double) > 0.1 * np.linalg.norm(double)
+
+
+@longer
+def test_an_image_with_channels_last(precision):
     """The runtime's optimiser moves the Transpose behind the pads, which it takes for those of all axes."""
     body = (
         "t = Transpose<perm = [0, 3, 1, 2]>(image) u = Conv<pads = [1, 1, 1, 1]>(t, k) "
@@ -122,43 +154,46 @@ def test_an_image_with_channels_last():
     weights = {"k": (3, 3, 3, 3), **CONV_WEIGHTS, **HEAD_WEIGHTS}
     model = graph(body, inputs="float[N,8,8,3] image", **weights)
     x = {"image": np.moveaxis(images(), 1, -1)}
-    single, double = (run(xs.export(model, precision=each), x, ["input_gradient"])[0] for each in ("single", "double"))
-    close(double, single, 1e-5)
+    single, more = (run(xs.export(model, precision=each), x, ["input_gradient"])[0] for each in ("single", precision))
+    close(more, single, 1e-5)
 
 
+@longer
 @pytest.mark.parametrize("method", METHODS)
-def test_methods(method):
-    """Each gives in double precision what it gives in single precision, but for rounding, in the same types."""
+def test_methods(method, precision):
+    """Each gives what it gives in single precision, but for rounding, in the same types."""
     body = CONV.replace("Sigmoid", "Relu") + HEAD
     model = graph(body, **{**CONV_WEIGHTS, **HEAD_WEIGHTS})
-    single, double = (xs.Explainer(model, method=method, precision=each, cache=False) for each in ("single", "double"))
-    expected, actual = (explainer.explain(images(), 3) for explainer in (single, double))
+    single, more = (xs.Explainer(model, method=method, precision=each, cache=False) for each in ("single", precision))
+    expected, actual = (explainer.explain(images(), 3) for explainer in (single, more))
     assert actual.saliency.dtype == actual.logits.dtype == np.float32
     close(actual.saliency, expected.saliency, 1e-4)
     close(actual.logits, expected.logits, 1e-5)
     close(actual.score, expected.score, 1e-5)
 
 
+@longer
 @pytest.mark.parametrize("pool", ["AveragePool<kernel_shape = [2, 2]>(k)", "LRN<size = 3>(k)"])
-def test_in_the_body_of_a_loop(pool):
+def test_in_the_body_of_a_loop(pool, precision):
     """Of what a loop computes, in many passes, no shape is inferred."""
     body = CONV.replace("c = Conv", "k = Conv").replace("s = Sigmoid(c)", f"c = {pool} s = Sigmoid(c)") + HEAD
     model = graph(body, **{**CONV_WEIGHTS, **HEAD_WEIGHTS})
     method = xs.IntegratedGradients(steps=4)
     x = {"image": images()}
-    single, double = (
-        run(xs.export(model, method=method, precision=each), x, ["saliency"])[0] for each in ("single", "double")
+    single, more = (
+        run(xs.export(model, method=method, precision=each), x, ["saliency"])[0] for each in ("single", precision)
     )
-    close(double, single, 1e-4)
+    close(more, single, 1e-4)
 
 
-def test_half_precision_models():
+@longer
+def test_half_precision_models(precision):
     body = "x = Cast<to = 1>(image)" + CONV.replace("(image", "(x") + HEAD
     half = graph(body, inputs="float16[N,3,8,8] image", **{**CONV_WEIGHTS, **HEAD_WEIGHTS})
     x = images().astype(np.float16)
     names = ["input_gradient", "logits"]
-    single, double = (run(xs.export(half, precision=each), {"image": x}, names) for each in ("single", "double"))
-    for expected, actual in zip(single, double, strict=True):
+    single, more = (run(xs.export(half, precision=each), {"image": x}, names) for each in ("single", precision))
+    for expected, actual in zip(single, more, strict=True):
         assert actual.dtype == expected.dtype
         close(actual, expected, 1e-3)
 
@@ -194,7 +229,7 @@ def test_quantised_models_have_none():
 
 
 def test_an_unknown_precision():
-    with pytest.raises(ExportError, match="A precision is one of single, double, not 'quad'"):
+    with pytest.raises(ExportError, match="A precision is one of single, mixed, double, not 'quad'"):
         xs.export(small(), precision="quad")
 
 
