@@ -113,8 +113,8 @@ class Explainer:
         feeds: values of the model's other inputs, the same for every run.
         cache: whether the rewritten model is taken from disk, and kept there for the next time.
         cuda: how CUDA is used where the model runs on it.
-        precision: "mixed" computes the scores in float64, so that rounding turns no rectifier and no maximum, at two to
-            four times the cost; "double" the gradient too, exact but for the rounding of the result, at more.
+        precision: "mixed" computes the scores in float64, so that rounding turns no rectifier and no maximum, at about
+            twice the cost; "double" the gradient too, exact but for the rounding of the result, at more.
 
     Raises:
         ModelError: the model cannot be read, explained or run.

@@ -116,8 +116,8 @@ NoCache = Annotated[
 Precision = Annotated[
     Literal["single", "mixed", "double"],
     typer.Option(
-        help="Numbers to compute with: single; mixed, where rounding turns no ReLU and no maximum, but which takes "
-        "two to four times as long; or double, exact but for the rounding of the result, which takes longer."
+        help="Numbers to compute with: single; mixed, where rounding turns no ReLU and no maximum, which takes "
+        "about twice as long; or double, exact but for the rounding of the result, which takes longer."
     ),
 ]
 Providers = Annotated[

@@ -75,7 +75,7 @@ def export(
         profile: what the new nodes are written for: "portable", any runtime; "cpu" or "cuda", the operators that are
             fastest in onnxruntime there. All are standard operators and give the same numbers.
         precision: "mixed" computes the scores in float64, where float32 puts a rectifier or a maximum now and then on
-            its other side, at two to four times the cost; "double" the gradient too, exact but for the rounding of the
+            its other side, at about twice the cost; "double" the gradient too, exact but for the rounding of the
             result, at more. Both store weights in float64. Inputs and outputs keep their types.
         check: run original and result on a random input and refuse on a difference.
 

@@ -23,8 +23,8 @@ def test_gradient(net):
 
 
 @pytest.mark.parametrize("net", IN_DOUBLE, indirect=True)
-def test_gradient_in_double_precision(net):
-    nets.check_double_precision(net)
+def test_gradient_in_longer_precisions(net):
+    nets.check_longer_precisions(net)
 
 
 def test_outputs_are_unchanged(net):

@@ -34,8 +34,8 @@ def test_plain_gradient(net):
     nets.check_plain_gradient(net)
 
 
-def test_gradient_in_double_precision(net):
-    nets.check_double_precision(net)
+def test_gradient_in_longer_precisions(net):
+    nets.check_longer_precisions(net)
 
 
 def test_outputs_are_unchanged(net):
