@@ -19,6 +19,11 @@ ROWS = {
     "Conv": ("Conv<pads = [1, 2, 0, 1], strides = [2, 1]>(x, w, b)", (2, 6, 9, 8), {"w": (4, 6, 3, 2), "b": (4,)}),
     "Conv, groups": ("Conv<group = 3, dilations = [1, 2]>(x, w)", (2, 6, 7, 8), {"w": (9, 2, 2, 3)}),
     "Conv, depthwise": ("Conv<group = 6, pads = [1, 1, 1, 1]>(x, w)", (2, 6, 7, 8), {"w": (6, 1, 3, 3)}),
+    "Conv, depthwise, apart": (
+        "Conv<group = 6, pads = [1, 1, 1, 1], strides = [2, 3], dilations = [2, 1]>(x, w, b)",
+        (2, 6, 9, 8), {"w": (12, 1, 3, 3), "b": (12,)},
+    ),
+    "Conv, 1 x 1, apart": ("Conv<strides = [2, 3]>(x, w)", (2, 6, 5, 4), {"w": (3, 6, 1, 1)}),
     "Conv, 1 x 1": ("Conv(x, w)", (2, 6, 5, 4), {"w": (3, 6, 1, 1)}),
     "Conv, one axis": ("Conv<strides = [3]>(x, w, b)", (2, 6, 10), {"w": (4, 6, 4), "b": (4,)}),
     "Conv, three axes": ("Conv<strides = [1, 2, 1]>(x, w)", (1, 4, 5, 6, 4), {"w": (2, 4, 2, 3, 1)}),
