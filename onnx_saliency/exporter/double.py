@@ -111,11 +111,11 @@ _ALL = 2**63 - 1  # beyond the end of every axis
 
 
 def _conv(n: Call) -> Tensor:
-    """Along the last spatial axes x is shifted; along the first, rows are gathered, or their products added up.
+    """Along the last spatial axes x is shifted; along the first, the products of rows are added up, or rows gathered.
 
-    Numbers gathered one by one, and then brought in order, took 1.3 to 2.6 times as long, 3x3 with its products. Where
-    a stride leaves out most of the products, or there are many of them, rows are gathered; for 7x7 by channel, that
-    took three times as long as adding products up.
+    Gathered where a stride would leave most of the products out, but for those by channel, which cost next to nothing:
+    there gathering takes longer, for 7x7 three times as long. Numbers gathered one by one, along all axes, and then
+    brought in order took 1.3 to 2.6 times as long, 3x3 with its products.
     """
     w, group, window = n.input(1), n["group"], Window(n)
     rank, (m, c) = window.rank, _channels(w)

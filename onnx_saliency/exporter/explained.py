@@ -204,13 +204,13 @@ def build_explained(
     promised = compute_type(image)  # callers and runtimes know the types of the model
     outputs = {name: shortened(value, promised) for name, value in outputs.items()}
     changed, smooth = _changed(path, method)
-    described = _describe(options, changed, smooth, layer, find_path(graph, [exact.score], [image]))
+    known = _describe(options, changed, smooth, layer, find_path(graph, [exact.score], [image]))
     _append(graph, tape, outputs, classifier, options, width)
     tidy(classifier.model)
     if options.precision != "single":
         write_out_double(classifier.model)
         tidy(classifier.model)
-    write_metadata(classifier.model.metadata_props, {**described, **(facts or {})})
+    write_metadata(classifier.model.metadata_props, {**known, **(facts or {})})
     return Explained(classifier.model, original, classifier, options, width, changed, smooth, layer)
 
 
