@@ -235,7 +235,7 @@ class Figures:
         count = len(PROFILES)
         longer = zip(median[count + 1 :], largest[count + 1 :], costs, strict=True)
         return (
-            *(median[0], largest[0], *median[1:count], median[count], largest[count]),
+            *(median[0], largest[0], *median[1 : count + 1], largest[count]),
             *(figure for figures in longer for figure in figures),
             f"{self.outputs:.1e}",
         )

@@ -43,12 +43,11 @@ class Tape:
         self._read: dict[ir.Value, Tensor] = {}
 
     def read(self, value: ir.Value) -> Tensor:
-        """Return a value of the forward graph, floats widened to the tape's type."""
+        """Return a value of the forward graph, shorter floats widened to the tape's type."""
         if value not in self._read:
             tensor = Tensor(self, value)
             if tensor.dtype.is_floating_point() and tensor.dtype.bitwidth < self.dtype.bitwidth:
-                tensor = op.Cast(tensor, to=self.dtype)
-                tensor.value.shape = value.shape
+                tensor = _in_type(tensor, self.dtype)
             self._read[value] = tensor
         return self._read[value]
 
@@ -249,7 +248,14 @@ def full_like(x: Tensor, value: float) -> Tensor:
 def shortened(x: Tensor, dtype: ir.DataType) -> Tensor:
     """`x`, in `dtype` where its own type is a longer floating one."""
     is_longer = x.dtype.is_floating_point() and x.dtype.bitwidth > dtype.bitwidth
-    return op.Cast(x, to=dtype) if is_longer else x
+    return _in_type(x, dtype) if is_longer else x
+
+
+def _in_type(x: Tensor, dtype: ir.DataType) -> Tensor:
+    """A Cast that is known to keep the shape."""
+    cast = op.Cast(x, to=dtype)
+    cast.value.shape = x.value.shape
+    return cast
 
 
 def _as_array(operand: int | float | Sequence[int] | np.ndarray, tape: Tape) -> np.ndarray:

@@ -126,19 +126,20 @@ def _conv(n: Call) -> Tensor:
         if other[:2] != (1, 1):
             x = _shifted(x, axis + i, *other)
             axis += 1
+    adds_up = kernel > 1 and (stride == 1 or c == 1)
+    if not adds_up and (kernel, stride) != (1, 1):
+        x = _windows(x, axis, kernel, stride, dilation)
+    sides = op.Shape(x, start=-rank)
     taps = op.Reshape(w, [group, m // group, c, kernel, -1])
     across = c * math.prod(window.kernel[1:])
-    if kernel > 1 and (stride == 1 or c == 1):
+    if adds_up:
         rows = op.Reshape(op.Transpose(taps, perm=[0, 3, 1, 2, 4]), [group, kernel * m // group, across])
-        sides = op.Shape(x, start=-rank)
         products = rows @ op.Reshape(x, [0, group, across, -1])
         apart = op.Reshape(products, op.Concat(_length(x, 0), [group, kernel, m // group], sides, axis=0))
         ranges = enumerate(_ranges(kernel, dilation))
         y = op.Sum(*(op.Slice(apart, [i, start], [i + 1, end], [2, 4], [1, stride]) for i, (start, end) in ranges))
     else:
-        x = _windows(x, axis, kernel, stride, dilation) if (kernel, stride) != (1, 1) else x
         rows = op.Reshape(op.Transpose(taps, perm=[0, 1, 2, 4, 3]), [group, m // group, across * kernel])
-        sides = op.Shape(x, start=-rank)
         y = rows @ op.Reshape(x, [0, group, across * kernel, -1])
     shape = op.Concat(_length(x, 0), [m, -1], op.Slice(sides, [1], [_ALL]), axis=0)
     return _biased(n, op.Reshape(y, shape), rank)

@@ -170,7 +170,7 @@ def check_deterministic(net: Net) -> None:
 def check_deterministic_across_processes(net: Net, folder: Path) -> None:
     """So are those of two processes, whose sets and dictionaries hash strings differently."""
     onnx.save(net.model, folder / "net.onnx")
-    program = "import sys; from onnx_saliency.exporter import Precision, export; export(*sys.argv[1:], check=False)"
+    program = "import sys; from onnx_saliency.exporter import export; export(*sys.argv[1:], check=False)"
     for seed in ("1", "2"):
         subprocess.run(
             [sys.executable, "-c", program, folder / "net.onnx", folder / f"{seed}.onnx"],
