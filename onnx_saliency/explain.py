@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,7 +29,15 @@ from onnx_saliency.images import Picture, Placement, Preprocess, prepare, read_p
 from onnx_saliency.images.choice import DEFAULT_SIZE, LabelChoice, PreprocessChoice, choose_labels, choose_preprocess
 from onnx_saliency.numeric import is_integer
 from onnx_saliency.probability import probabilities
-from onnx_saliency.runtime import Batches, CudaOptions, RunMemory, Session, first_provider
+from onnx_saliency.runtime import (
+    Batches,
+    CudaOptions,
+    RunMemory,
+    Session,
+    first_provider,
+    share_of_threads,
+    usable_cores,
+)
 from onnx_saliency.runtime import memory_limit as parse_limit
 from onnx_saliency.targets import PREDICTED, TargetReader, Targets
 
@@ -100,12 +107,15 @@ class Explainer:
         preprocess: a `Preprocess` or the name of a preset; None takes what the model stores, else
             the preset "inception" (`preprocess_source` says which); a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
-        threads: threads within an operator.
+        threads: threads within an operator; shared among the workers, where there are several.
+        workers: runs side by side on the CPU. For many pictures, as many as there are cores take a tenth to a third
+            less time than all cores at one run; a single picture then has only its share of them. Of other providers
+            there is one.
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
-        batch_size: pictures per run at most, where the model leaves it open; halved where memory does not suffice.
-            None: 16; on the CPU two per thread, between 4 and 16.
+        batch_size: pictures at once at most, where the model leaves it open; halved where memory does not suffice.
+            None: 16; on the CPU one per worker of one thread, else two per thread, between 4 and 16.
         memory_limit: what this process may hold while the model runs, in bytes or as in "2GiB": runs of one and of two
             images, at the first explanation, tell how many fit. Images that are given, pictures as they were read, and
             results of earlier runs come on top. On CUDA it is the device's memory, which the runtime takes no more of,
@@ -119,7 +129,7 @@ class Explainer:
     Raises:
         ModelError: the model cannot be read, explained or run.
         ExportError: no such precision, or operators that have no form in double precision; lists them all.
-        SaliencyError: a batch size or a memory limit that makes no sense.
+        SaliencyError: a batch size, a number of workers or a memory limit that makes no sense.
         CacheError: the environment names no size for the folder of rewritten models.
         ImageError: a preprocessing that makes no sense.
         LabelError: the labels do not fit the model's classes.
@@ -141,6 +151,7 @@ class Explainer:
         preprocess: PreprocessChoice = None,
         labels: LabelChoice = None,
         threads: int | None = None,
+        workers: int = 1,
         score: Score = "logit",
         several: int | None = None,
         batch_size: int | None = None,
@@ -152,6 +163,8 @@ class Explainer:
     ) -> None:
         if batch_size is not None and not is_integer(batch_size, 1):
             raise SaliencyError(f"batch_size is a whole number of pictures, 1 or more, not {batch_size!r}.")
+        if not is_integer(workers, 1):
+            raise SaliencyError(f"workers is a whole number, 1 or more, not {workers!r}.")
         limit = parse_limit(memory_limit)
         if limit is not None:
             cuda = replace(cuda or CudaOptions(), memory_limit=limit)
@@ -161,6 +174,7 @@ class Explainer:
             "input": input,
             "output": output,
             "threads": threads,
+            "workers": workers,
             "batch_size": batch_size,
             "memory_limit": limit,
             "feeds": feeds,
@@ -168,9 +182,14 @@ class Explainer:
             "cuda": cuda,
             "precision": precision,
         }
-        profile = profile_for(first_provider(providers))
+        provider = first_provider(providers)
         options = Options(
-            find_method(method), score, several=several, details=True, profile=profile, precision=precision
+            find_method(method),
+            score,
+            several=several,
+            details=True,
+            profile=profile_for(provider),
+            precision=precision,
         )
         rewritten = rewrite(model, options, input=input, output=output, cache=user_cache() if cache else None)
         facts = rewritten.facts
@@ -186,8 +205,13 @@ class Explainer:
         self.classes, self.activation = facts.classes, facts.activation
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
-        self.session = Session(rewritten.model, providers=providers, threads=threads, cuda=cuda)
-        self._most = facts.batch or batch_size or _pictures_a_run(self.provider, threads)
+        self.workers = workers if provider == "cpu" else 1
+        if batch_size is not None:
+            self.workers = min(self.workers, max(1, batch_size // (facts.batch or 1)))
+        share = threads if self.workers == 1 else share_of_threads(threads, self.workers)
+        self.session = Session(rewritten.model, providers=providers, threads=share, cuda=cuda)
+        asked = None if batch_size is None else batch_size // self.workers
+        self._per_run = facts.batch or asked or _pictures_a_run(self.provider, share)
         self.feeds = self.session.other_inputs({self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
         self._targets = TargetReader(self.labels, facts.width, several, self.explains_classes)
@@ -214,7 +238,7 @@ class Explainer:
 
     @property
     def batch_size(self) -> int:
-        """Pictures per run: what was asked for or the model is fixed to, and fewer where memory does not suffice.
+        """Pictures at once: what was asked for or the model is fixed to, and fewer where memory does not suffice.
 
         Raises:
             OutOfMemoryError: the memory limit is too small for one picture.
@@ -271,8 +295,7 @@ class Explainer:
             array, pictures, placements = self.prepare(images)
         targets = self._targets.read(target, len(array))
         others = self._targets.read_against(against, targets)
-        batches = Batches(len(array), self._fitting(array.shape[1:]), fixed=self.batch is not None)
-        parts = list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
+        parts = self._run_all(array, targets, others, self._fitting(array.shape[1:]))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
         rows = np.repeat(np.arange(len(array)), self.several or 1)
         names = [pictures[row].name if pictures else str(row) for row in rows]
@@ -328,18 +351,27 @@ class Explainer:
 
     def _fitting(self, shape: tuple[int, ...]) -> int:
         """How many images of this shape are run at once; measured on the first shape, and told from it for others."""
+        most = self._per_run * self.workers
         if self._limit is None or self.provider != "cpu":
-            return self._most
+            return most
         if self._memory is None:
 
             def run(count: int) -> object:
                 array = np.ones((count, *shape), self._dtype)  # zeros would take no memory
-                return array, self._run(array, self._targets.read(None, count), np.full(count, PREDICTED))
+                return array, self._run_all(array, self._targets.read(None, count), np.full(count, PREDICTED), count)
 
-            least, fixed = self.batch or 1, self.batch is not None
-            self._memory = math.prod(shape), RunMemory.measure(run, self._limit, least, fixed=fixed)
+            least = self.batch or 1
+            self._memory = math.prod(shape), RunMemory.measure(run, self._limit, least, fixed=most == least)
         size, memory = self._memory
-        return memory.largest_batch(self._limit, self._most, math.prod(shape) / size)
+        return memory.largest_batch(self._limit, most, math.prod(shape) / size)
+
+    def _run_all(
+        self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64], others: npt.NDArray[np.int64], at_once: int
+    ) -> list[dict[str, npt.NDArray[Any]]]:
+        """Run a batch in parts, so many images at once."""
+        per_run = min(self._per_run, at_once)
+        batches = Batches(len(array), per_run, self.batch or 1, workers=at_once // per_run)
+        return list(batches.run(lambda chunk: self._run(array[chunk], targets[chunk], others[chunk])))
 
     def _run(
         self, array: npt.NDArray[Any], targets: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
@@ -402,7 +434,10 @@ def sessions_like(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pictures_a_run(provider: str, threads: int | None) -> int:
     """What keeps threads at work. On the CPU more take their values out of its caches, and so take longer each."""
-    return min(16, max(4, 2 * (threads or os.cpu_count() or 1))) if provider == "cpu" else 16
+    threads = threads or usable_cores()
+    if provider != "cpu":
+        return 16
+    return 1 if threads == 1 else min(16, max(4, 2 * threads))
 
 
 _LISTED = 5  # names of weights in a message; a transformer has a mask per layer

@@ -216,10 +216,50 @@ def test_a_fixed_batch(batch, count):
     same(e.explain(X[:count]), explainer().explain(X[:count]))
 
 
-@pytest.mark.parametrize(("threads", "batch"), [(1, 4), (2, 4), (3, 6), (64, 16)])
+@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 4), (3, 6), (64, 16)])
 def test_pictures_a_run_follow_the_threads_of_a_cpu(threads, batch):
     """On CUDA, where there are 16: tests/runtime/test_cuda.py."""
     assert explainer(threads=threads, providers=["cpu"]).batch_size == batch
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 4}, {"batch_size": 3}, {"threads": 6}, {"memory_limit": "64GiB"}]
+)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_give_what_one_run_gives(options, workers):
+    e = explainer(workers=workers, **options)
+    same(e.explain(X, [4, 3, 2, 1, 0]), explainer().explain(X, [4, 3, 2, 1, 0]))
+    same(e.explain(X[:1]), explainer().explain(X[:1]))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_workers_of_a_fixed_batch(batch):
+    e = explainer(sized(batch), workers=2)
+    assert e.batch_size == 2 * batch
+    same(e.explain(X), explainer().explain(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "pictures", "workers"),
+    [
+        ({"workers": 2, "threads": 2}, 2, 2),
+        ({"workers": 2, "threads": 1}, 2, 2),
+        ({"workers": 2, "threads": 6}, 12, 2),
+        ({"workers": 4, "batch_size": 8}, 8, 4),
+        ({"workers": 4, "batch_size": 2, "threads": 4}, 2, 2),
+        ({"workers": 4, "batch_size": 1}, 1, 1),
+    ],
+)
+def test_pictures_at_once_of_several_workers(options, pictures, workers):
+    e = explainer(**options)
+    assert (e.batch_size, e.workers) == (pictures, workers)
+
+
+@pytest.mark.parametrize(("threads", "workers", "each"), [(6, 2, 3), (2, 4, 1), (5, 1, 5), (None, 1, 0)])
+def test_workers_share_the_threads(threads, workers, each):
+    e = explainer(threads=threads, workers=workers)
+    assert e.session.runtime.get_session_options().intra_op_num_threads == each
+    assert e.settings["threads"] == threads
 
 
 @pytest.mark.parametrize("size", [0, -3])
@@ -554,6 +594,9 @@ OF_ANOTHER_KIND = {
     "batch_size": ({"batch_size": 2.5}, "batch_size is a whole number of pictures, 1 or more, not 2.5"),
     "batch_size as text": ({"batch_size": "2"}, "not '2'"),
     "threads": ({"threads": 1.5}, "1 to 1024 threads, not 1.5"),
+    "threads of workers": ({"threads": 1.5, "workers": 2}, "1 to 1024 threads, not 1.5"),
+    "workers": ({"workers": 0}, "workers is a whole number, 1 or more, not 0"),
+    "workers as text": ({"workers": "2"}, "not '2'"),
     "several": ({"several": "all"}, "Several classes are 1 or more; the model has 5, not 'all'"),
 }
 

@@ -1,16 +1,13 @@
-"""How many images at once: as many as measured memory allows, and half as many when a run does not fit."""
+"""How many images at once: as many as measured memory allows."""
 
 from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from onnx_saliency.errors import OutOfMemoryError, SaliencyError
-
-Part = TypeVar("Part")
 
 SLACK = 0.1
 """Share of a run's memory that is set aside for what the straight line does not tell; docs/benchmarks.md has it."""
@@ -116,39 +113,6 @@ def _taken(run: Callable[[int], object], images: int, held: int) -> float:
     grown = resident() - held
     del kept
     return (1 + SLACK) * max(grown, 1)
-
-
-class Batches:
-    """A number of images in batches, one after the other; half as many at once where memory does not suffice.
-
-    Attributes:
-        batch: how many are tried at once; what is left of them after halving.
-        done: how many are done.
-    """
-
-    def __init__(self, count: int, batch: int, *, fixed: bool = False) -> None:
-        self.count, self.fixed = count, fixed
-        self.batch = batch if fixed else min(batch, count)
-        self.done = 0
-
-    def run(self, make: Callable[[slice], Part]) -> Iterator[Part]:
-        """Yield what `make` makes of each batch.
-
-        Raises:
-            OutOfMemoryError: of one image, or of a batch that is fixed.
-        """
-        while self.done < self.count:
-            chunk = slice(self.done, min(self.done + self.batch, self.count))
-            size = chunk.stop - chunk.start
-            try:
-                part = make(chunk)
-            except OutOfMemoryError:
-                if self.fixed or size == 1:
-                    raise
-                self.batch = size // 2
-                continue
-            self.done = chunk.stop
-            yield part
 
 
 def _shown(bytes_: float) -> str:

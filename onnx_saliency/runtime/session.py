@@ -70,12 +70,7 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # faults are raised, and a provider not used is said below
         if threads is not None:
-            if not is_integer(threads, 1) or threads > _MOST_THREADS:
-                raise ProviderError(
-                    f"A session takes 1 to {_MOST_THREADS} threads, not {threads!r}; this machine has {os.cpu_count()} "
-                    "cores. None leaves it to the runtime."
-                )
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = _checked_threads(threads)
         # Else threads that wait for more work keep the cores from what comes between runs: another session, NumPy.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if not optimise:
@@ -178,6 +173,31 @@ class Session:
                 ProviderWarning,
                 stacklevel=3,
             )
+
+
+def share_of_threads(threads: int | None, workers: int) -> int:
+    """Threads of each of several workers at one session, of so many in all; None stands for all cores.
+
+    Raises:
+        ProviderError: a number of threads that a session does not take.
+    """
+    return max(1, (usable_cores() if threads is None else _checked_threads(threads)) // workers)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _checked_threads(threads: int) -> int:
+    if not is_integer(threads, 1) or threads > _MOST_THREADS:
+        raise ProviderError(
+            f"A session takes 1 to {_MOST_THREADS} threads, not {threads!r}; this machine has {usable_cores()} cores. "
+            "None leaves it to the runtime."
+        )
+    return threads
 
 
 def first_provider(providers: Sequence[str] | str | None = None) -> str:

@@ -171,9 +171,7 @@ def class_model(
     others = session.other_inputs({*step.states, TARGET, KEY}, chosen["feeds"] or {})
 
     ascent = _Ascent(session, step, recipe, seed, others, frames, progress)
-    found = ascent.run(
-        targets, classifier.batch or chosen["batch_size"] or _AT_ONCE, fixed=classifier.batch is not None
-    )
+    found = ascent.run(targets, classifier.batch or chosen["batch_size"] or _AT_ONCE, classifier.batch or 1)
     inputs = np.concatenate([part.image for part in found])
     logits = _logits(judge, classifier.image.name or "", inputs, others, classifier.batch)
     return ClassModel(
@@ -225,19 +223,19 @@ class _Ascent:
         self.others, self.frames, self.progress = others, frames, progress
         self.notes: list[str] = []
 
-    def run(self, targets: npt.NDArray[np.int64], batch: int, *, fixed: bool) -> list[_Part]:
-        """Make all images; after an interruption, those that were begun.
+    def run(self, targets: npt.NDArray[np.int64], batch: int, least: int) -> list[_Part]:
+        """Make all images, so many at once; after an interruption, those that were begun.
 
         Raises:
             KeyboardInterrupt: nothing was made yet.
         """
         parts: list[_Part] = []
         keys = _keys(targets)
-        batches = Batches(len(targets), batch, fixed=fixed)
+        batches = Batches(len(targets), batch, least)
         asked = batches.batch
 
         def make(chunk: slice) -> _Part:
-            width = batch if fixed else chunk.stop - chunk.start
+            width = max(least, chunk.stop - chunk.start)
             return self._batch(targets[chunk], keys[chunk], width, chunk.start)
 
         try:

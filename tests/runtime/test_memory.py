@@ -10,7 +10,7 @@ from nets import CONV_WEIGHTS, HEAD_WEIGHTS, graph, images, little_memory, small
 
 import onnx_saliency as xs
 from onnx_saliency.errors import ModelError, OutOfMemoryError, SaliencyError
-from onnx_saliency.runtime import Batches, RunMemory, Session, memory, memory_limit
+from onnx_saliency.runtime import RunMemory, Session, memory, memory_limit
 
 MIB = 2**20
 
@@ -187,40 +187,6 @@ def test_explainer_of_a_fixed_batch_with_a_limit():
 
 
 # --- memory that does not suffice ---------------------------------------------------------------
-
-
-def test_batches_cover_everything_once():
-    assert [list(range(7))[part] for part in Batches(7, 3).run(lambda part: part)] == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-def test_batches_are_halved_and_stay_so():
-    tried = []
-
-    def make(part):
-        tried.append(part.stop - part.start)
-        if tried[-1] > 3:
-            raise OutOfMemoryError("full")
-        return part
-
-    batches = Batches(10, 8)
-    assert [range(10)[part] for part in batches.run(make)] == [
-        range(2),
-        range(2, 4),
-        range(4, 6),
-        range(6, 8),
-        range(8, 10),
-    ]
-    assert tried[:3] == [8, 4, 2]
-    assert batches.batch == 2
-
-
-@pytest.mark.parametrize(("count", "batch", "fixed"), [(1, 8, False), (8, 8, True)])
-def test_what_cannot_be_halved(count, batch, fixed):
-    def make(part):
-        raise OutOfMemoryError("full")
-
-    with pytest.raises(OutOfMemoryError, match="full"):
-        list(Batches(count, batch, fixed=fixed).run(make))
 
 
 def test_explainer_halves_and_goes_on(net, monkeypatch):

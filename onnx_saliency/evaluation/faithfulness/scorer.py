@@ -95,7 +95,7 @@ class Scorer:
             }
             return [values[: len(chosen)] for values in self._session.run(feeds, (LOGITS, ANSWERS))]
 
-        batches = Batches(len(counts), self.batch_size, fixed=self._fixed is not None)
+        batches = Batches(len(counts), self.batch_size, self._fixed or 1)
         parts = list(batches.run(run))
         if batches.batch < min(self.batch_size, len(counts)):  # it was halved: so much is known for the next time
             self.batch_size = batches.batch
