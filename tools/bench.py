@@ -257,7 +257,7 @@ def main(
             if not left:
                 continue
             try:
-                path = net_file(net, size, folder)
+                path, single = net_file(net, size, folder), net_file(net, 1, folder)
                 image, shape = image_input(onnx.load(path), size)
             except ImportError as lacking:
                 missing[net] = str(lacking)
@@ -268,7 +268,8 @@ def main(
                 continue
             for count in left:
                 console.print(f"{Path(net).stem}, batch {size}, threads {count}")
-                found = Setting(Path(net).stem, Task(path, image, shape, count), engines).measure(runs, limit)
+                task = Task(path, image, shape, count, single)
+                found = Setting(Path(net).stem, task, engines).measure(runs, limit)
                 console.print("\n".join(cell.line() for cell in found))
                 cells += found
                 keep()

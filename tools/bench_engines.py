@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+from onnx_saliency.explain import Explainer
 from onnx_saliency.exporter import Options, explain_model
 from onnx_saliency.runtime import CudaOptions, Session
 
@@ -33,12 +35,16 @@ KEPT = 0.1  # share of a picture that a mask leaves; left to itself DIANNA tries
 
 @dataclass(frozen=True)
 class Task:
-    """What all engines are given: an ONNX file, its image input, and threads."""
+    """What all engines are given: an ONNX file, its image input, and threads.
+
+    single: the file of the same net for one image, or for any number.
+    """
 
     path: Path
     image: str
     shape: tuple[int, ...]
     threads: int
+    single: Path | None = None
 
     def images(self) -> npt.NDArray[np.float32]:
         """Standard normal values, always the same."""
@@ -46,9 +52,14 @@ class Task:
 
     def session(self) -> onnxruntime.InferenceSession:
         """ONNX Runtime on the model as it is."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        return session(self.path, self.threads)
+
+
+def session(path: Path | None, threads: int) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on a model as it is."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,31 @@ def forward(task: Task) -> Built:
     return Built(lambda: session.run(None, feeds))
 
 
+def forward_apart(task: Task) -> Built:
+    """The same, one image a run, as many at once as there are threads: what `explainer` does, for the scores alone."""
+    alone, images = session(task.single, 1), task.images()
+    pool = ThreadPoolExecutor(task.threads)
+    return Built(lambda: list(pool.map(lambda i: alone.run(None, {task.image: images[i : i + 1]}), range(len(images)))))
+
+
 def onnx_saliency(task: Task) -> Built:
-    """This project."""
+    """This project: the explained model, the batch in one run."""
     explained = explain_model(task.path, Options(profile="cpu"))  # as Explainer writes it
     session = Session(explained.model, providers=["cpu"], threads=task.threads)
     feeds: dict[str, Array] = {task.image: task.images(), "target": np.zeros(task.shape[0], np.int64)}
     return Built(lambda: session.run(feeds, ["saliency"]), lambda: session.run(feeds, ["input_gradient"])[0])
+
+
+def explainer(task: Task) -> Built:
+    """This project as it is called from Python: with a worker for each thread, where there are several images."""
+    one = Explainer(
+        task.single or task.path,
+        providers=["cpu"],
+        threads=task.threads,
+        workers=min(task.threads, task.shape[0]),
+        cache=False,
+    )
+    return Built(partial(one.explain, task.images(), 0), lambda: one.explain(task.images(), 0).gradient)
 
 
 def captum(task: Task, compiled: bool = False) -> Built:
@@ -183,7 +213,9 @@ def cuda(task: Task, options: CudaOptions, *, explained: bool = True, bound: boo
 TORCH = ("torch", "onnx2torch", "captum.attr")
 ENGINES = {
     "forward": Engine(forward),
+    "forward/apart": Engine(forward_apart),
     "onnx_saliency": Engine(onnx_saliency, ("onnx_saliency.exporter", "onnx_saliency.runtime")),
+    "explainer": Engine(explainer, ("onnx_saliency.explain",)),
     "captum": Engine(captum, TORCH),
     "torch.compile": Engine(partial(captum, compiled=True), TORCH),
     "jax": Engine(jax, ("jax",)),
