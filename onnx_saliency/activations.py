@@ -117,8 +117,8 @@ def top_activations(
     """
     search = ActivationSearch(model, layer=layer, channels=channels, first=first, count=count, method=method, **options)
     sources = _sources(images)
-    for start in range(0, len(sources), search.explainer.batch_size):
-        search.add(sources[start : start + search.explainer.batch_size])
+    for start in range(0, len(sources), search.explainer.at_once):
+        search.add(sources[start : start + search.explainer.at_once])
     if not search.seen:
         raise ImageError(f"None of the {len(sources)} pictures can be read. {search.failed[0][1]}")
     return TopActivations(layer, tuple(map(search.top, search.channels)), tuple(search.failed))

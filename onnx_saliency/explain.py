@@ -109,13 +109,13 @@ class Explainer:
         labels: class names, or a file of them; None takes what the model stores.
         threads: threads within an operator; shared among the workers, where there are several.
         workers: runs side by side on the CPU. For many pictures, as many as there are cores take a tenth to a third
-            less time than all cores at one run; a single picture then has only its share of them. Of other providers
+            less time than all cores at one run; a single picture then has only its share of them. On other providers
             there is one.
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
-        batch_size: pictures at once at most, where the model leaves it open; halved where memory does not suffice.
-            None: 16; on the CPU one per worker of one thread, else two per thread, between 4 and 16.
+        batch_size: pictures per run at most, where the model leaves it open; halved where memory does not suffice.
+            None: 16; on the CPU one where a run has one thread, else two per thread, between 4 and 16.
         memory_limit: what this process may hold while the model runs, in bytes or as in "2GiB": runs of one and of two
             images, at the first explanation, tell how many fit. Images that are given, pictures as they were read, and
             results of earlier runs come on top. On CUDA it is the device's memory, which the runtime takes no more of,
@@ -206,12 +206,9 @@ class Explainer:
         self._dtype, self._dims = facts.dtype, facts.shape
         self.preprocess, self.preprocess_source = choose_preprocess(preprocess, facts.stored, facts.size)
         self.workers = workers if provider == "cpu" else 1
-        if batch_size is not None:
-            self.workers = min(self.workers, max(1, batch_size // (facts.batch or 1)))
         share = threads if self.workers == 1 else share_of_threads(threads, self.workers)
         self.session = Session(rewritten.model, providers=providers, threads=share, cuda=cuda)
-        asked = None if batch_size is None else batch_size // self.workers
-        self._per_run = facts.batch or asked or _pictures_a_run(self.provider, share)
+        self._per_run = facts.batch or batch_size or _pictures_a_run(self.provider, share)
         self.feeds = self.session.other_inputs({self.input}, feeds or {})
         self.labels = choose_labels(labels, facts.stored, self.classes)
         self._targets = TargetReader(self.labels, facts.width, several, self.explains_classes)
@@ -237,8 +234,8 @@ class Explainer:
         return self.session.provider
 
     @property
-    def batch_size(self) -> int:
-        """Pictures at once: what was asked for or the model is fixed to, and fewer where memory does not suffice.
+    def at_once(self) -> int:
+        """Pictures at once: what was asked for or the model is fixed to, by all workers, or what memory suffices for.
 
         Raises:
             OutOfMemoryError: the memory limit is too small for one picture.

@@ -198,7 +198,7 @@ def test_an_explainer_stands_for_its_model_and_settings():
             (each.value, each.box) for each in other.activations
         ]
     search = xs.activations.ActivationSearch(explainer, layer="s")
-    assert (search.explainer.batch_size, search.explainer.method.name) == (2, "deconvnet")
+    assert (search.explainer.at_once, search.explainer.method.name) == (2, "deconvnet")
 
 
 BAD = {

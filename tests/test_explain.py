@@ -210,7 +210,7 @@ def test_pieces_give_what_one_run_gives(size):
 @pytest.mark.parametrize("count", [1, 3, 4, 5])
 def test_a_fixed_batch(batch, count):
     e = explainer(sized(batch))
-    assert e.batch_size == batch
+    assert e.at_once == batch
     targets = [4, 3, 2, 1, 0][:count]
     same(e.explain(X[:count], targets), explainer().explain(X[:count], targets))
     same(e.explain(X[:count]), explainer().explain(X[:count]))
@@ -219,7 +219,7 @@ def test_a_fixed_batch(batch, count):
 @pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 4), (3, 6), (64, 16)])
 def test_pictures_a_run_follow_the_threads_of_a_cpu(threads, batch):
     """On CUDA, where there are 16: tests/runtime/test_cuda.py."""
-    assert explainer(threads=threads, providers=["cpu"]).batch_size == batch
+    assert explainer(threads=threads, providers=["cpu"]).at_once == batch
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_workers_give_what_one_run_gives(options, workers):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_workers_of_a_fixed_batch(batch):
     e = explainer(sized(batch), workers=2)
-    assert e.batch_size == 2 * batch
+    assert e.at_once == 2 * batch
     same(e.explain(X), explainer().explain(X))
 
 
@@ -245,14 +245,13 @@ def test_workers_of_a_fixed_batch(batch):
         ({"workers": 2, "threads": 2}, 2, 2),
         ({"workers": 2, "threads": 1}, 2, 2),
         ({"workers": 2, "threads": 6}, 12, 2),
-        ({"workers": 4, "batch_size": 8}, 8, 4),
-        ({"workers": 4, "batch_size": 2, "threads": 4}, 2, 2),
-        ({"workers": 4, "batch_size": 1}, 1, 1),
+        ({"workers": 4, "batch_size": 3}, 12, 4),
+        ({"workers": 4, "batch_size": 1, "threads": 8}, 4, 4),
     ],
 )
 def test_pictures_at_once_of_several_workers(options, pictures, workers):
     e = explainer(**options)
-    assert (e.batch_size, e.workers) == (pictures, workers)
+    assert (e.at_once, e.workers) == (pictures, workers)
 
 
 @pytest.mark.parametrize(("threads", "workers", "each"), [(6, 2, 3), (2, 4, 1), (5, 1, 5), (None, 1, 0)])
@@ -572,7 +571,7 @@ def test_the_settings_make_the_same_explainer_again():
     first = explainer(precision="double", batch_size=3, memory_limit="4GiB", cuda=CudaOptions(tf32=True), threads=1)
     again = xs.Explainer(first.source, **first.settings)
     assert again.settings == first.settings
-    assert (again.precision, again.batch_size) == ("double", 3)
+    assert (again.precision, again.at_once) == ("double", 3)
     assert first.settings["memory_limit"] == 4 << 30
     assert first.settings["cuda"] == CudaOptions(tf32=True, memory_limit=4 << 30)
 
@@ -580,7 +579,7 @@ def test_the_settings_make_the_same_explainer_again():
 def test_a_segmenter_runs_as_its_explainer_does():
     given = explainer(precision="double", batch_size=3, memory_limit="4GiB")
     made = xs.Segmenter(given).explainer
-    assert (made.precision, made.batch_size, made.settings["memory_limit"]) == ("double", 3, 4 << 30)
+    assert (made.precision, made.at_once, made.settings["memory_limit"]) == ("double", 3, 4 << 30)
 
 
 def test_other_sessions_take_no_cuda_graph():

@@ -93,6 +93,7 @@ def explain(
         output=output,
         providers=provider,
         threads=threads,
+        workers=options.workers(len(sources), threads),
         batch_size=batch_size,
         memory_limit=memory_limit,
         feeds=options.feeds(feed),
@@ -112,13 +113,13 @@ def explain(
         note(f"{chosen.name}: the layer is {explainer.layer}")
     note(f"running on {explainer.provider}")
     if memory_limit is not None:
-        note(f"pictures per run: {explainer.batch_size}" + (", which the model is fixed to" if explainer.batch else ""))
+        note(f"pictures at once: {explainer.at_once}" + (", which the model is fixed to" if explainer.batch else ""))
 
     failed = []
     with interruptible() as interruption:
-        for start in progress(range(0, len(sources), explainer.batch_size), "explaining"):
+        for start in progress(range(0, len(sources), explainer.at_once), "explaining"):
             pictures = []
-            for source in sources[start : start + explainer.batch_size]:
+            for source in sources[start : start + explainer.at_once]:
                 try:
                     pictures.append(read_picture(source))
                 except ImageError as error:

@@ -130,7 +130,9 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads. Def
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        min=1, help="At most this many pictures at once. Default: 16; on a CPU 2 per thread, between 4 and 16."
+        min=1,
+        help="Pictures per run at most. Default: 16; on a CPU 1 of many pictures, with as many runs at once as "
+        "threads; of few 2 per thread, between 4 and 16.",
     ),
 ]
 MemoryLimit = Annotated[
@@ -263,6 +265,14 @@ def sources(images: list[str], folder: Path, names: Callable[[list[Path]], Itera
         raise ImageError(f"{', '.join(images)}: no pictures but the results of an earlier run.")
     check_overwrite(found, folder, names(found))
     return found
+
+
+def workers(pictures: int, threads: int | None) -> int:
+    """Runs side by side for so many pictures: one for each thread, where there are as many; else all run as one."""
+    from onnx_saliency.runtime import usable_cores
+
+    count = threads or usable_cores()
+    return count if pictures >= count else 1
 
 
 @overload

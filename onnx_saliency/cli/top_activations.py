@@ -82,8 +82,8 @@ def top_activations(
         for line in explainer.notes:
             note(line)
     note(f"running on {explainer.provider}")
-    for start in progress(range(0, len(sources), explainer.batch_size), "looking"):
-        search.add(sources[start : start + explainer.batch_size])
+    for start in progress(range(0, len(sources), explainer.at_once), "looking"):
+        search.add(sources[start : start + explainer.at_once])
     for channel in progress(search.channels, "carrying back"):
         pages.add(search.top(channel))
     for _, why in search.failed:

@@ -17,6 +17,7 @@ from nets import CONV, CONV_WEIGHTS, HEAD, HEAD_WEIGHTS, graph, small
 from PIL import Image
 
 import onnx_saliency as xs
+from onnx_saliency.explain import Explainer
 from onnx_saliency.exporter.ascent import RECIPES
 from onnx_saliency.vision import Segmenter
 
@@ -136,6 +137,22 @@ def test_more_pictures_than_a_run(net, picture, out, command):
     whole = command("explain", net, out.parent / "p", "-o", out, "--json").json["explained"]
     for row, again in zip(ran.json["explained"], whole, strict=True):
         assert row["logit"] == pytest.approx(again["logit"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("pictures", "threads", "workers"), [(1, 2, 1), (2, 2, 2), (5, 2, 2), (2, 3, 1), (2, 1, 1)])
+def test_a_worker_for_each_thread_where_there_are_as_many_pictures(
+    net, picture, out, command, monkeypatch, pictures, threads, workers
+):
+    given = []
+    real = Explainer.__init__
+    monkeypatch.setattr(
+        Explainer, "__init__", lambda self, *model, **options: (given.append(options), real(self, *model, **options))[1]
+    )
+    for i in range(pictures):
+        picture(f"p/{i}.png", seed=i)
+    ran = command("explain", net, out.parent / "p", "-o", out, "--json", "--threads", threads)
+    assert given[0]["workers"] == workers
+    assert len(ran.json["explained"]) == pictures
 
 
 BAD = {

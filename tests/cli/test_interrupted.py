@@ -35,7 +35,9 @@ def interrupt_after(monkeypatch, runs):
     monkeypatch.setattr(Explainer, "explain", explain)
 
 
-@pytest.mark.parametrize(("verb", "options"), [("explain", ["--batch-size", 1]), ("segment", []), ("localize", [])])
+@pytest.mark.parametrize(
+    ("verb", "options"), [("explain", ["--batch-size", 1, "--threads", 1]), ("segment", []), ("localize", [])]
+)
 def test_what_is_done_is_written(net, pictures, tmp_path, command, monkeypatch, verb, options):
     interrupt_after(monkeypatch, 2)
     ran = command(verb, net, pictures, "-o", tmp_path / "out", "--json", *options)

@@ -50,7 +50,7 @@ def test_the_explainer_passes_them_on(net, asked):
     one = xs.Explainer(net, cuda=CudaOptions(tf32=True), memory_limit="1GiB", cache=False)
     ((name, sent), _) = asked[-1]["providers"]
     assert (name, sent) == (CUDA, {"use_tf32": "1", "enable_cuda_graph": "0", "gpu_mem_limit": str(2**30)})
-    assert one.batch_size == 16
+    assert one.at_once == 16
 
 
 def test_the_cpu_gets_none_of_it(net, asked):

@@ -131,7 +131,7 @@ def explainer(**options):
 explainer()  # libraries are loaded, and what is compiled once is compiled
 limit = resident() + room
 one = explainer(memory_limit=limit)
-batch = one.batch_size
+batch = one.at_once
 images = np.ones((batch, 3, 128, 128), np.float32)
 found = one.explain(images)
 print(json.dumps([batch, len(found), limit, most()]))
@@ -165,7 +165,7 @@ def test_the_peak_of_a_process_stays_within_its_limit(tmp_path):
 
 def test_explainer_with_a_limit(net):
     one = xs.Explainer(net, providers=["cpu"], memory_limit="64GiB", batch_size=3)
-    assert one.batch_size == 3
+    assert one.at_once == 3
     many = images(5, 3, 8, 8)
     np.testing.assert_array_equal(
         one.explain(many, 1).gradient, xs.Explainer(net, providers=["cpu"], batch_size=3).explain(many, 1).gradient
@@ -181,7 +181,7 @@ def test_explainer_with_a_limit_that_is_too_small(net):
 def test_explainer_of_a_fixed_batch_with_a_limit():
     model = small(inputs="float[4,3,8,8] image", outputs="float[4,5] logits")
     one = xs.Explainer(model, providers=["cpu"], memory_limit="64GiB")
-    assert one.batch_size == 4
+    assert one.at_once == 4
     with pytest.raises(OutOfMemoryError, match="The model's batch of 4 images takes"):
         xs.Explainer(model, providers=["cpu"], memory_limit="1M").explain(images())
 

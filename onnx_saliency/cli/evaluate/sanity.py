@@ -57,10 +57,11 @@ def sanity(
     from onnx_saliency.report.table import counted
 
     check_folder(output_folder)
-    explainer = Explainer(model, **asked.settings)
+    sources = options.sources(images, output_folder, lambda _: [SHEET])
+    explainer = Explainer(model, workers=options.workers(len(sources), asked.threads), **asked.settings)
     tell_reading(explainer)
     pictures, failed = [], []
-    for source in options.sources(images, output_folder, lambda _: [SHEET]):
+    for source in sources:
         try:
             pictures.append(read_picture(source))
         except ImageError as error:
