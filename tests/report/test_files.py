@@ -99,6 +99,14 @@ def test_png_is_exact(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), PIXELS)
 
 
+def test_png_takes_no_pains_for_its_size(tmp_path):
+    """At zlib's highest level the overlay of a photograph of 12 megapixels takes half a minute."""
+    write_image(tmp_path / "out.png", PIXELS)
+    data = (tmp_path / "out.png").read_bytes()
+    second_byte = data[data.index(b"IDAT") + 5]
+    assert second_byte >> 6 == 1  # "fast", of zlib's four kinds of levels (RFC 1950, FLEVEL)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
 def test_a_result_is_known_by_what_is_in_it_and_by_its_folder(tmp_path, name):
     path = tmp_path / name
