@@ -108,9 +108,9 @@ class Explainer:
             the preset "inception" (`preprocess_source` says which); a function changes that.
         labels: class names, or a file of them; None takes what the model stores.
         threads: threads within an operator; shared among the workers, where there are several.
-        workers: runs side by side on the CPU. For many pictures, as many as there are cores take a tenth to a third
-            less time than all cores at one run; a single picture then has only its share of them. On other providers
-            there is one.
+        workers: runs side by side on the CPU. For many pictures, as many as there are cores take up to a quarter less
+            time, and half the memory or less, than all cores at one run; a single picture then has only its share of
+            them. On other providers there is one.
         score: "logit", as in the paper, or "probability"; or a `Neuron` or a `Channel` of a layer, of which the target
             is then the channel; or `Cosine()`, to the input `reference`, given in `feeds`.
         several: how many classes of each image are explained, from one forward pass; None explains one.
