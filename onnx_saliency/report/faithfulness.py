@@ -20,7 +20,7 @@ from onnx_saliency.images import read_picture
 from onnx_saliency.report.curve import curve
 from onnx_saliency.report.files import check_folder, make_folder, write_bytes, write_image, write_json, write_text
 from onnx_saliency.report.overlay import framed, normalise, overlay
-from onnx_saliency.report.page import Figure, Section, page
+from onnx_saliency.report.page import Figure, Section, page, shrunk
 from onnx_saliency.report.run import as_text, failures
 from onnx_saliency.report.table import counted, csv_text
 
@@ -189,10 +189,11 @@ def draw_curves(result: Faithfulness, mode: Mode) -> npt.NDArray[np.uint8]:
 def _maps(explainers: Mapping[str, Explainer], image: Any, target: int) -> Section:
     """The picture, and each method's map over it."""
     picture = read_picture(image)
-    figures = [Figure(picture.pixels, "picture")]
+    pixels = shrunk(picture.pixels)
+    figures = [Figure(pixels, "picture")]
     for name, explainer in explainers.items():
         found = explainer.explain([picture], target)
-        place = found.placements[0]
-        drawn = overlay(picture.pixels, place.restore(normalise(found.saliency[0])))
+        place = found.placements[0].scaled(pixels.shape[:2])
+        drawn = overlay(pixels, place.restore(normalise(found.saliency[0])))
         figures.append(Figure(framed(drawn, place), name))
     return Section(Path(picture.name).name, figures, lead=next(iter(explainers.values())).label(target))

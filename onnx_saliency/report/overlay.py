@@ -18,8 +18,8 @@ SMOOTHING = 0.015
 """Default sigma as a share of the map's short side: joins the grain of a gradient, keeps the outline."""
 
 _BAND = 256  # rows blended at a time
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
-_NEUTRAL = np.array([26.0, 28.0, 36.0])
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+_NEUTRAL = np.array([26.0, 28.0, 36.0], np.float32)
 """What a receded picture fades to: the cool dark of the ramp's lowest colour."""
 _LIGHT, _LINES = 235.0, 250  # the grey of a frame, and how many of its lines the picture's short side would hold
 
@@ -101,8 +101,8 @@ def framed(drawn: npt.NDArray[np.uint8], place: Placement) -> npt.NDArray[np.uin
 def _blended(
     pixels: npt.NDArray[np.uint8], values: npt.NDArray[np.floating[Any]], dim: float, tint: float
 ) -> npt.NDArray[np.uint8]:
-    strength = np.clip(np.nan_to_num(values.astype(np.float64)), 0, 1)[:, :, None]
-    picture = pixels.astype(np.float64)
+    strength = np.clip(np.nan_to_num(values.astype(np.float32)), 0, 1)[:, :, None]
+    picture = pixels.astype(np.float32)
     grey = (picture @ _LUMINANCE)[:, :, None]
     receded = (1 - dim) * (0.25 * picture + 0.75 * grey) + dim * _NEUTRAL
     # The picture comes back early in the map, the colour late: outlines stay legible under the tint, and the noise
@@ -115,7 +115,7 @@ def _blended(
     return rounded
 
 
-def _smoothstep(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+def _smoothstep(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.float32]:
     """0 up to `low`, 1 from `high`, without a corner between: Hermite's 3t² - 2t³."""
-    t = np.clip((values - low) / (high - low), 0, 1)
+    t: npt.NDArray[np.float32] = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -176,12 +176,18 @@ def percent(probability: float) -> str:
     return f"{value:.1f} %" if value >= 0.1 else f"{value:.2f} %"
 
 
-def _data_url(pixels: npt.NDArray[np.uint8]) -> str:
+def shrunk(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A picture (H, W, 3) as it is embedded, its shape kept; what is drawn for a page alone needs to be no larger."""
     image = Image.fromarray(pixels)
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _data_url(pixels: npt.NDArray[np.uint8]) -> str:
+    image = Image.fromarray(shrunk(pixels))
     data = io.BytesIO()
     if max(image.size) <= _SMALL:
         image.save(data, "PNG", optimize=True)
         return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
-    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
     image.save(data, "JPEG", quality=88, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
