@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,8 +45,8 @@ def curve(
 ) -> npt.NDArray[np.uint8]:
     """Draw series in one frame, uint8 (H, W, 3).
 
-    NaN ends a series. The vertical axis spans all values; its ends and those of the horizontal one are written beside
-    it.
+    NaN ends a series. The vertical axis spans all values, from one round number to another; round numbers between, and
+    the ends of the horizontal one, are written beside it.
 
     Args:
         series: each (T,), drawn in the order given, in colours that come again after eleven.
@@ -67,11 +68,12 @@ def curve(
     values = np.concatenate([np.asarray(line, np.float64).ravel() for line in series] or [np.zeros(1)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    high = high if high > low else low + 1.0
-    for share in (0.0, 0.5, 1.0):
-        y = bottom + (top - bottom) * share
+    marks = ticks(low, high if high > low else low + 1.0)
+    low, high = marks[0], marks[-1]
+    for mark in marks:
+        y = bottom + (top - bottom) * (mark - low) / (high - low)
         draw.line([(left, y), (right, y)], _RULE, _SHARP)
-        draw.text((left - 6 * _SHARP, y), f"{low + (high - low) * share:.3g}", _FAINT, font, anchor="rm")
+        draw.text((left - 6 * _SHARP, y), f"{mark:.6g}", _FAINT, font, anchor="rm")
     draw.text((left, bottom + 6 * _SHARP), f"{places[0]:g}", _FAINT, font, anchor="ma")
     draw.text((right, bottom + 6 * _SHARP), f"{places[-1]:g}", _FAINT, font, anchor="ra")
     draw.text((left, 8 * _SHARP), title, _INK, font)
@@ -94,6 +96,14 @@ def curve(
         draw.text((x + 20 * _SHARP, y), name, _INK, font, anchor="lm")
     small = canvas.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.uint8)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, from `low` or below it to `high` or above, three to six of them."""
+    least = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(times * power for times in (1, 2, 5, 10) if times * power >= least)
+    return [number * step for number in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 def _stroke(draw: ImageDraw.ImageDraw, points: Sequence[Point], colour: Colour, *, dashed: bool) -> None:

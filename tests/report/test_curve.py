@@ -1,8 +1,9 @@
 """Curves that are told apart."""
 
 import numpy as np
+import pytest
 
-from onnx_saliency.report.curve import curve
+from onnx_saliency.report.curve import curve, ticks
 
 
 def test_eleven_series_have_eleven_looks():
@@ -22,3 +23,27 @@ def test_eleven_series_have_eleven_looks():
 def test_dashes_follow_a_line_that_stands_still():
     drawn = curve([np.ones(2), np.ones(1), np.full(3, np.nan)], baselines=3)
     assert drawn.shape == (260, 480, 3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "marks"),
+    [
+        (0, 10, [0, 5, 10]),
+        (5.83e-7, 0.575, [0, 0.2, 0.4, 0.6]),
+        (-0.31, 1, [-0.5, 0, 0.5, 1]),
+        (2, 44.6, [0, 20, 40, 60]),
+        (100.2, 100.9, [100.2, 100.4, 100.6, 100.8, 101]),
+        (1e-9, 4e-9, [1e-9, 2e-9, 3e-9, 4e-9]),
+    ],
+)
+def test_ticks_are_round(low, high, marks):
+    assert ticks(low, high) == pytest.approx(marks)
+
+
+def test_ticks_span_everything_and_are_few():
+    rng = np.random.default_rng(0)
+    for low, span in zip(rng.normal(size=500) * 100, 10 ** rng.uniform(-6, 6, 500), strict=True):
+        marks = ticks(low, low + span)
+        assert marks[0] <= low + 1e-9 * abs(low)
+        assert marks[-1] >= low + span - 1e-9 * abs(low)
+        assert 3 <= len(marks) <= 6
