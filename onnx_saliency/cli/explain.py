@@ -113,7 +113,8 @@ def explain(
         note(f"{chosen.name}: the layer is {explainer.layer}")
     note(f"running on {explainer.provider}")
     if memory_limit is not None:
-        note(f"pictures at once: {explainer.at_once}" + (", which the model is fixed to" if explainer.batch else ""))
+        fixed = f"; the model takes {explainer.batch} per run" if explainer.batch else ""
+        note(f"pictures at once: {explainer.at_once}{fixed}")
 
     failed = []
     with interruptible() as interruption:

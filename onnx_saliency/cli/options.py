@@ -129,11 +129,7 @@ Providers = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of threads. Default: as ONNX Runtime chooses.")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        help="Pictures per run at most. Default: 16; on a CPU 1 of many pictures, with as many runs at once as "
-        "threads; of few 2 per thread, between 4 and 16.",
-    ),
+    typer.Option(min=1, help="Pictures per run at most. Default: 16; on a CPU what is quickest there."),
 ]
 MemoryLimit = Annotated[
     str | None,
