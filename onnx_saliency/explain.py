@@ -235,7 +235,7 @@ class Explainer:
 
     @property
     def at_once(self) -> int:
-        """Pictures at once: what was asked for or the model is fixed to, by all workers, or what memory suffices for.
+        """Pictures at once, of all workers; fewer where memory does not suffice.
 
         Raises:
             OutOfMemoryError: the memory limit is too small for one picture.

@@ -37,7 +37,7 @@ KEPT = 0.1  # share of a picture that a mask leaves; left to itself DIANNA tries
 class Task:
     """What all engines are given: an ONNX file, its image input, and threads.
 
-    single: the file of the same net for one image, or for any number.
+    single: the file of the same net for one image, where `path` is fixed to a batch.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Task:
         return session(self.path, self.threads)
 
 
-def session(path: Path | None, threads: int) -> onnxruntime.InferenceSession:
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """ONNX Runtime on a model as it is."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -102,7 +102,7 @@ def forward(task: Task) -> Built:
 
 def forward_apart(task: Task) -> Built:
     """The same, one image a run, as many at once as there are threads: what `explainer` does, for the scores alone."""
-    alone, images = session(task.single, 1), task.images()
+    alone, images = session(task.single or task.path, 1), task.images()
     pool = ThreadPoolExecutor(task.threads)
     return Built(lambda: list(pool.map(lambda i: alone.run(None, {task.image: images[i : i + 1]}), range(len(images)))))
 

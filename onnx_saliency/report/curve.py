@@ -32,6 +32,7 @@ _BASELINES = ((60, 63, 70), (120, 124, 134), (175, 178, 186))  # dashed, and no 
 _DASH, _BREAK = 7, 4  # pixels along a line
 _SHARP = 3  # drawn larger, then made smaller: smooth lines
 _LINE_HEIGHT = 18  # pixels, of the legend
+_LEAST = 1e-12  # values that are nearer to each other are one, as far as an axis tells
 
 
 def curve(
@@ -68,7 +69,7 @@ def curve(
     values = np.concatenate([np.asarray(line, np.float64).ravel() for line in series] or [np.zeros(1)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    marks = ticks(low, high if high > low else low + 1.0)
+    marks = ticks(low, high if high - low > _LEAST * max(1.0, abs(low)) else low + max(1.0, abs(low)))
     low, high = marks[0], marks[-1]
     for mark in marks:
         y = bottom + (top - bottom) * (mark - low) / (high - low)

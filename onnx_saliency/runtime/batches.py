@@ -45,7 +45,7 @@ class Batches:
                     yield part
             except OutOfMemoryError:
                 size = min(self.batch, self.count - self.done)
-                if self.workers > 1:
+                if size < self.count - self.done and self.workers > 1:  # it may not have been alone
                     self.workers //= 2
                 elif size > self.least:
                     self.batch = max(self.least, size // 2)

@@ -20,6 +20,13 @@ def test_eleven_series_have_eleven_looks():
     assert [dashed for _, dashed in looks] == [False] * 8 + [True] * 3
 
 
+@pytest.mark.parametrize("value", [0, 1, -3, 1e17, 1e-300, 5e-324])
+def test_values_that_are_alike_or_nearly(value):
+    """They are drawn as one value, but for a fraction of a pixel."""
+    drawn, alike = curve([np.array([value, np.nextafter(value, 1e18)])]), curve([np.full(2, value)])
+    assert np.abs(drawn.astype(int) - alike).mean() < 0.5
+
+
 def test_dashes_follow_a_line_that_stands_still():
     drawn = curve([np.ones(2), np.ones(1), np.full(3, np.nan)], baselines=3)
     assert drawn.shape == (260, 480, 3)
