@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from onnx_saliency.report.files import (
     write_text,
 )
 from onnx_saliency.report.overlay import framed, normalise, overlay
-from onnx_saliency.report.page import Bar, Figure, Section, page
+from onnx_saliency.report.page import Bar, Figure, Section, page, section_html, shrunk
 from onnx_saliency.report.run import as_text, failures, partial_text, reading_text, run_notes
 from onnx_saliency.report.sheet import Tile
+from onnx_saliency.runtime import usable_cores
 
 _TOP = 5
 _ON_PAGE = 200  # pictures; a page of more is slow to open, the files are there all the same
+_AT_ONCE = 4  # pictures that are written; each takes some five times its pixels in memory
 
 
 class Results:
@@ -41,7 +45,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
-        self.sections: list[Section] = []
+        self.sections: list[str] = []  # of the page, as HTML: pixels of many photographs would fill the memory
         self._stems: set[str] = set()
         check_folder(folder)
 
@@ -59,30 +63,18 @@ class Results:
             OutputError: a file cannot be written.
         """
         make_folder(self.folder)
-        for i, picture in enumerate(explanation.pictures):
-            stem = unused_stem(picture.name, self._stems)
-            place, saliency = explanation.placements[i], explanation.saliency[i]
-            shown = place.restore(normalise(saliency))
-            blended, coloured = framed(overlay(picture.pixels, shown), place), heat(shown)
-            paths = {what: self.folder / name for what, name in _files(stem).items()}
-            write_image(paths["overlay"], blended)
-            write_image(paths["map"], coloured)
-            arrays = {
-                "saliency": explanation.maps[i],
-                "input_saliency": saliency,
-                "logits": explanation.logits[i],
-                "target": explanation.target[i],
-            }
-            if explanation.gradient is not None:
-                arrays[explainer.method.result] = explanation.gradient[i]
-            write_npz(paths["arrays"], arrays)
+        count = len(explanation)
+        stems = [unused_stem(picture.name, self._stems) for picture in explanation.pictures]
+        paths = [{what: self.folder / name for what, name in _files(stem).items()} for stem in stems]
+        with ThreadPoolExecutor(min(_AT_ONCE, usable_cores())) as pool:  # most of the time goes into compression
+            drawn = list(pool.map(partial(_write, explainer, explanation), range(count), paths))
+        for i in range(count):
             row = _row(explainer, explanation, i)
-            row |= {what: as_text(str(path)) for what, path in paths.items()}
+            row |= {what: as_text(str(path)) for what, path in paths[i].items()}
             self.rows.append(row)
             if len(self.sections) < _ON_PAGE:
-                figures = [Figure(picture.pixels, "picture"), Figure(coloured, "saliency"), Figure(blended, "overlay")]
-                figures += more[i] if more is not None else []
-                self.sections.append(_section(explainer, explanation, i, figures, row))
+                figures = [*drawn[i], *(more[i] if more is not None else [])]
+                self.sections.append(section_html(_section(explainer, explanation, i, figures, row)))
 
     def finish(self, *, model: str, explainer: Explainer, failed: list[tuple[str, str]], partial: str = "") -> None:
         """Write `explain.json` and `index.html`; `partial` says why there are no more pictures than these."""
@@ -113,6 +105,26 @@ class Results:
             intro += f"\n\nThe first {len(self.sections)} of {len(self.rows)} pictures; all files lie beside this page."
         intro += partial_text(partial)
         write_text(self.folder / "index.html", page(f"Saliency of {name}", intro, self.sections))
+
+
+def _write(explainer: Explainer, explanation: Explanation, i: int, paths: Mapping[str, Path]) -> list[Figure]:
+    """Write a picture's overlay, map and arrays, and return its figures for the page."""
+    picture, place, saliency = explanation.pictures[i], explanation.placements[i], explanation.saliency[i]
+    shown = place.restore(normalise(saliency))
+    blended, coloured = framed(overlay(picture.pixels, shown), place), heat(shown)
+    write_image(paths["overlay"], blended)
+    write_image(paths["map"], coloured)
+    arrays = {
+        "saliency": place.restore(saliency),
+        "input_saliency": saliency,
+        "logits": explanation.logits[i],
+        "target": explanation.target[i],
+    }
+    if explanation.gradient is not None:
+        arrays[explainer.method.result] = explanation.gradient[i]
+    write_npz(paths["arrays"], arrays)
+    figures = {"picture": picture.pixels, "saliency": coloured, "overlay": blended}
+    return [Figure(shrunk(pixels), caption) for caption, pixels in figures.items()]
 
 
 def tiles(explainer: Explainer, explanation: Explanation, i: int) -> list[Tile]:
