@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class Results:
         stems = [unused_stem(picture.name, self._stems) for picture in explanation.pictures]
         paths = [{what: self.folder / name for what, name in _files(stem).items()} for stem in stems]
         with ThreadPoolExecutor(min(_AT_ONCE, usable_cores())) as pool:  # most of the time goes into compression
-            drawn = list(pool.map(partial(_write, explainer, explanation), range(count), paths))
+            drawn = list(pool.map(lambda i: _write(explainer, explanation, i, paths[i]), range(count)))
         for i in range(count):
             row = _row(explainer, explanation, i)
             row |= {what: as_text(str(path)) for what, path in paths[i].items()}
