@@ -431,9 +431,9 @@ def sessions_like(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pictures_a_run(provider: str, threads: int | None) -> int:
     """What keeps threads at work. On the CPU more take their values out of its caches, and so take longer each."""
-    threads = threads or usable_cores()
     if provider != "cpu":
         return 16
+    threads = threads or usable_cores()
     return 1 if threads == 1 else min(16, max(4, 2 * threads))
 
 
